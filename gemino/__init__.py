@@ -1,0 +1,1 @@
+"""Gemino: a neural video-conferencing codec on WebRTC."""

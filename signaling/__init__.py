@@ -1,0 +1,1 @@
+"""A rendezvous server: WebSocket rooms of two that relay opaque JSON."""
