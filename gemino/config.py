@@ -1,0 +1,83 @@
+"""Configuration values; every unit is in its name.
+
+Plain frozen dataclasses: no files, no environment. `ladder` is the one place that turns a total
+bitrate into a low-resolution stream.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+LrCodec = Literal["vp8", "vp9"]
+NetworkSize = Literal["xs", "s", "l"]
+
+OUTPUT_SIZES_PX = (256, 512, 768, 1024)
+MIN_LR_PX = 64
+MAX_LR_PX = 1024
+MIN_KBPS = 5.0
+MAX_KBPS = 1000.0
+REFERENCE_AMORTISATION_S = 60.0
+"""A reference's bytes are spread over this time, or over the clip where that is longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of the ladder: what the low-resolution (LR) stream looks like.
+
+    codec: its video codec. size_px: side of the square LR frame, a multiple of 16, 64..1024.
+    video_kbps: target bitrate of the LR stream's payload, 5..1000.
+    """
+
+    codec: LrCodec = "vp8"
+    size_px: int = 128
+    video_kbps: float = 12.0
+
+    def __post_init__(self) -> None:
+        if self.codec not in ("vp8", "vp9"):
+            raise ValueError(f"codec must be vp8 or vp9, not {self.codec!r}")
+        if not MIN_LR_PX <= self.size_px <= MAX_LR_PX or self.size_px % 16:
+            raise ValueError(f"size_px must be a multiple of 16 in 64..1024, not {self.size_px}")
+        if not MIN_KBPS <= self.video_kbps <= MAX_KBPS:
+            raise ValueError(f"video_kbps must be in 5..1000, not {self.video_kbps}")
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConfig:
+    """What `gemino.encoder.Encoder` needs to know.
+
+    output_px: side of the square picture that the receiver rebuilds, 256..1024.
+    rung: the LR stream to start with. fps: nominal frame rate.
+    reference_max_bytes: a reference picture is coded at the best quality that fits into this.
+    reference_min_interval_s: shortest time between two references.
+    """
+
+    output_px: int = 512
+    rung: Rung = Rung()
+    fps: Fraction = Fraction(30)
+    reference_max_bytes: int = 10_000
+    reference_min_interval_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """What defines a network apart from its weights; saved as config.toml beside them.
+
+    name: folder below models/. size: the one dial. Widths and depths follow from it in
+    `gemino.nn.model`. format: raised when old weights no longer fit the code.
+    """
+
+    name: str
+    size: NetworkSize = "s"
+    format: int = 1
+
+
+# The LR size that each target bitrate buys at about 30 fps: VP8's floor at 30 fps is 9-14 kbps at
+# 128 px, 28 at 256 px and 97 at 512 px, and a starved stream is worse than a smaller one.
+_LADDER_KBPS_TO_PX = ((300.0, 512), (40.0, 256), (8.0, 128), (0.0, 64))
+
+
+def ladder(video_kbps: float, codec: LrCodec = "vp8") -> Rung:
+    """The rung for `video_kbps` of LR payload (clamped to 5..1000)."""
+    kbps = min(max(video_kbps, MIN_KBPS), MAX_KBPS)
+    size_px = next(px for floor, px in _LADDER_KBPS_TO_PX if kbps >= floor)
+    return Rung(codec, size_px, kbps)

@@ -1,0 +1,45 @@
+"""Every error that Gemino raises on purpose.
+
+    GeminoError
+    ├── MediaError          a file or device that cannot be read or written
+    ├── WireError           bytes from a peer that break the protocol
+    ├── CodecError          a stream or picture that cannot be coded or decoded
+    ├── ModelError          a model that is missing, damaged or of another kind
+    ├── RuntimeUnavailable  a way of running a model that this machine lacks
+    ├── SignalingError      the rendezvous server cannot be reached or refuses
+    └── CallError           a call that cannot start or go on
+
+Each message is one line that says what is wrong and, where there is one, what to do.
+"""
+
+
+class GeminoError(Exception):
+    """Base of all errors raised on purpose; the commands print it in one line and exit with 2."""
+
+
+class MediaError(GeminoError):
+    """A file or device cannot be read or written."""
+
+
+class WireError(GeminoError):
+    """Bytes from a peer break the protocol."""
+
+
+class CodecError(GeminoError):
+    """A stream or a picture cannot be coded or decoded."""
+
+
+class ModelError(GeminoError):
+    """A model is missing, damaged, or of another kind than asked."""
+
+
+class RuntimeUnavailable(GeminoError):
+    """This machine lacks what a way of running a model needs."""
+
+
+class SignalingError(GeminoError):
+    """The rendezvous server cannot be reached, or refuses."""
+
+
+class CallError(GeminoError):
+    """A call cannot start or go on."""

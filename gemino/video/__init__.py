@@ -1,0 +1,1 @@
+"""Ordinary codecs: the low-resolution streams and the reference picture."""

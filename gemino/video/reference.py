@@ -1,0 +1,99 @@
+"""The reference: one high-resolution picture to bytes and back.
+
+One tag byte names the still codec, the rest is its bitstream. The codec is AV1 (SVT-AV1 encodes
+an intra picture, dav1d decodes): the fewest bytes at equal LPIPS of all that PyAV offers; the
+measurement is in docs/reference-picture.md and is repeated by scripts/compare_still_codecs.py.
+"""
+
+import math
+from fractions import Fraction
+
+import av
+from av.video.codeccontext import VideoCodecContext
+
+from gemino.errors import CodecError
+from gemino.frames import Frame, from_video_frame, to_video_frame
+from gemino.svtav1 import silence_svt_av1
+
+_TAG_AV1 = 1
+MAX_REFERENCE_BYTES = 1_000_000
+MIN_REFERENCE_PX = 64
+MAX_REFERENCE_PX = 1024
+
+_PRESET = "6"  # 40 ms at 512 px; slower presets save a tenth of the bytes for twice the time
+_CRF_RANGE = (16, 60)
+_CRF_START = 32
+_CRF_PER_HALVING = 10.0
+"""Measured slope: ten steps of CRF halve the bytes of a head-and-shoulders picture."""
+_SEARCH_STEPS = 4
+
+
+def encode_picture(frame: Frame, max_bytes: int) -> bytes:
+    """Code `frame`, uint8 [S, S, 3] RGB with even S in 64..1024, as well as fits in `max_bytes`.
+
+    A picture too rich for `max_bytes` even at the coarsest quantiser is returned larger than
+    asked: a call without a reference would be worse. Raises ValueError for another shape.
+    """
+    side = frame.shape[0]
+    if frame.shape != (side, side, 3) or side % 2 or not MIN_REFERENCE_PX <= side <= MAX_REFERENCE_PX:
+        raise ValueError(f"a reference is square, even, 64..1024 px, not {list(frame.shape)}")
+    low, high = _CRF_RANGE  # invariant: `best` is the finest coding found that fits
+    crf, best = _CRF_START, b""
+    for _ in range(_SEARCH_STEPS):
+        data = _encode_av1(frame, crf)
+        if len(data) <= max_bytes:
+            best, high = data, crf - 1
+        else:
+            low = crf + 1
+        if low > high or 0.9 * max_bytes <= len(data) <= max_bytes:
+            break
+        guess = crf + round(_CRF_PER_HALVING * math.log2(len(data) / (0.96 * max_bytes)))
+        crf = min(max(guess, low), high)
+    return best or _encode_av1(frame, _CRF_RANGE[1])
+
+
+def decode_picture(data: bytes, max_px: int = MAX_REFERENCE_PX) -> Frame:
+    """The picture in `data` as uint8 [S, S, 3] RGB.
+
+    Raises CodecError for damage, an unknown codec, and a picture that is not square or larger
+    than `max_px`: what arrives from a peer decides nothing about our memory.
+    """
+    if not 2 <= len(data) <= MAX_REFERENCE_BYTES:
+        raise CodecError(f"a reference of {len(data)} bytes is not in 2..{MAX_REFERENCE_BYTES}")
+    if data[0] != _TAG_AV1:
+        raise CodecError(f"reference is of unknown codec {data[0]}; a newer peer?")
+    context = av.CodecContext.create("libdav1d", "r")
+    assert isinstance(context, VideoCodecContext)
+    # dav1d refuses larger pictures before it allocates them.
+    context.options = {"max_pixels": str(max_px * max_px), "framethreads": "1", "tilethreads": "1"}
+    try:
+        pictures = context.decode(av.Packet(data[1:])) + context.decode(None)
+    except av.FFmpegError as error:
+        raise CodecError(f"reference is damaged: {error}") from error
+    if len(pictures) != 1:
+        raise CodecError(f"reference holds {len(pictures)} pictures, not one")
+    width, height = pictures[0].width, pictures[0].height
+    if width != height or not MIN_REFERENCE_PX <= width <= max_px:
+        raise CodecError(f"reference of {width}x{height} is not square, 64..{max_px} px")
+    return from_video_frame(pictures[0])
+
+
+def _encode_av1(frame: Frame, crf: int) -> bytes:
+    silence_svt_av1()
+    context = av.CodecContext.create("libsvtav1", "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width = context.height = frame.shape[0]
+    context.pix_fmt = "yuv420p"
+    context.time_base = Fraction(1)
+    context.framerate = Fraction(1)
+    context.options = {
+        "preset": _PRESET,
+        "crf": str(crf),
+        "svtav1-params": "lp=1:scm=0:enable-overlays=0",  # lp: one thread, beside a call
+    }
+    try:
+        picture = to_video_frame(frame, 0, Fraction(1))
+        packets = context.encode(picture) + context.encode(None)
+    except av.FFmpegError as error:
+        raise CodecError(f"reference cannot be coded: {error}") from error
+    return bytes([_TAG_AV1]) + b"".join(bytes(packet) for packet in packets)
