@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import cv2
 import numpy as np
@@ -56,11 +56,14 @@ def _shipped() -> Path:
 
 
 def _load_npz(path: Path) -> Lpips:
+    problem = f"cannot read LPIPS weights from {path}: pass a .npz file"
+    if not is_zipfile(path):
+        raise ModelError(problem)
     try:
         with np.load(path, allow_pickle=False) as archive:
             weights = {name: torch.from_numpy(archive[name]) for name in archive.files}
     except (OSError, EOFError, ValueError, TypeError, BadZipFile) as error:
-        raise ModelError(f"cannot read LPIPS weights from {path}: pass a .npz file") from error
+        raise ModelError(problem) from error
     return Lpips(weights, "vgg" if _VGG_KEY in weights else "alex")
 
 
