@@ -1,1 +1,9 @@
-"""A rendezvous server: WebSocket rooms of two that relay opaque JSON."""
+"""A rendezvous server: WebSocket rooms of two that relay JSON and look at none of it.
+
+`python -m signaling` runs one; `SignalingServer` embeds one. README.md has the protocol.
+"""
+
+from signaling.rooms import Limits, Refused
+from signaling.server import SignalingServer, StartError
+
+__all__ = ["Limits", "Refused", "SignalingServer", "StartError"]
