@@ -1,0 +1,98 @@
+"""How many bits go where: the budget that LR stream, references and sound share.
+
+The caller states the payload rate of the video, references included; sound comes on top. A tenth
+of that rate pays for references, spread over a minute, and the rest is the LR stream. A reference
+that is under way may leave `_REFERENCE_BURST` times as fast as the whole stream: at 15 kbps the
+first 10 kB cross in under a second instead of twenty, and the amortised rate is what was asked.
+
+`Adaptation` lowers that rate when the network loses packets or promises less, and climbs back
+slowly. REMB is bounded by what was sent (about 1.5 times as much), so it can only lower; climbing
+is by trying. A change of rung costs a key frame, hence the dead band and the pause between two.
+
+No socket and no clock: `now` (seconds, monotonic) is an argument.
+"""
+
+from dataclasses import dataclass
+
+from gemino.config import MIN_KBPS, REFERENCE_AMORTISATION_S, Rung, ladder
+
+AUDIO_KBPS = 8.0
+_REFERENCE_SHARE = 0.1
+_REFERENCE_BYTES = (4_000, 24_000)
+_REFERENCE_BURST = 8.0
+_MUCH_LOSS, _LITTLE_LOSS = 0.1, 0.02
+_BACK_OFF, _CLIMB = 0.85, 1.05
+_DEAD_BAND = 0.15
+_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One division of the rate.
+
+    rung: the LR stream. reference_kbps: how fast reference chunks may leave while one is under
+    way. reference_max_bytes: how large a reference may be.
+    """
+
+    rung: Rung
+    reference_kbps: float
+    reference_max_bytes: int
+
+
+def split(total_kbps: float) -> Budget:
+    """Divide `total_kbps` of video payload, the reference amortised over a minute."""
+    low, high = _REFERENCE_BYTES
+    share_bytes = _REFERENCE_SHARE * total_kbps * 125 * REFERENCE_AMORTISATION_S
+    reference_max_bytes = int(min(max(share_bytes, low), high))
+    reference_kbps = reference_max_bytes * 8 / 1000 / REFERENCE_AMORTISATION_S
+    rung = ladder(max(total_kbps - reference_kbps, MIN_KBPS))
+    return Budget(rung, total_kbps * _REFERENCE_BURST, reference_max_bytes)
+
+
+class Adaptation:
+    """Follows what the network tells, never above the rate that was asked for."""
+
+    def __init__(self, asked_kbps: float) -> None:
+        self.kbps = asked_kbps
+        self._asked_kbps = asked_kbps
+        self._current = split(asked_kbps)
+        self._changed_at: float | None = None
+        self._remb_kbps: float | None = None
+
+    def __repr__(self) -> str:
+        return f"Adaptation({self.kbps:.1f} of {self._asked_kbps:.1f} kbps)"
+
+    @property
+    def budget(self) -> Budget:
+        return self._current
+
+    def on_loss(self, lost: int, expected: int) -> None:
+        """Account for one report interval: `lost` packets of `expected`."""
+        if expected <= 0:
+            return
+        fraction = lost / expected
+        if fraction > _MUCH_LOSS:
+            self.kbps = max(self.kbps * _BACK_OFF, MIN_KBPS)
+        elif fraction < _LITTLE_LOSS:
+            self.kbps = min(self.kbps * _CLIMB, self._ceiling())
+
+    def on_remb(self, kbps: float) -> None:
+        """Account for a receiver-estimated maximum bitrate (REMB) for the video stream."""
+        self._remb_kbps = kbps
+        self.kbps = min(self.kbps, self._ceiling())
+
+    def update(self, now: float) -> Budget | None:
+        """The new budget, if it is time for one and differs enough."""
+        if self._changed_at is not None and now - self._changed_at < _PAUSE_S:
+            return None
+        current = self._current.rung.video_kbps
+        wanted = split(self.kbps)
+        if abs(wanted.rung.video_kbps - current) <= _DEAD_BAND * current:
+            return None
+        self._changed_at = now
+        self._current = wanted
+        return wanted
+
+    def _ceiling(self) -> float:
+        limit = self._asked_kbps if self._remb_kbps is None else self._remb_kbps
+        return max(min(self._asked_kbps, limit), MIN_KBPS)

@@ -1,0 +1,195 @@
+"""Carrying reference pictures over the data channel: chunks, pacing, acknowledgements.
+
+Rules that always hold:
+
+- The newest complete reference wins. An offer supersedes whatever is under way in the same
+  direction; chunks of a superseded reference are ignored, not errors.
+- A reference is used only when every byte is here and its SHA-256 is the one offered.
+- Chunks leave no faster than `pace_kbps`, and at most `WINDOW_BYTES` are unacknowledged, so a
+  reference neither starves the LR stream nor piles up in the transport's buffer.
+- A receiver that holds the offered hash says so (`ReferenceHave`) and nothing is sent.
+- The receiver's memory is bounded by `max_bytes` for what is under way and `GALLERY` references.
+
+No socket and no clock: `now` (seconds, monotonic) is an argument.
+"""
+
+import hashlib
+from collections import OrderedDict
+
+from gemino.errors import WireError
+from gemino.wire import (
+    MAX_CHUNK_BYTES,
+    Message,
+    ReferenceAck,
+    ReferenceChunk,
+    ReferenceHave,
+    ReferenceOffer,
+)
+
+WINDOW_BYTES = 16_384
+ACK_EVERY_BYTES = 4 * MAX_CHUNK_BYTES
+GALLERY = 4
+_BURST_BYTES = 2 * MAX_CHUNK_BYTES
+
+
+class ReferenceSender:
+    """Sends one reference at a time; a newer one replaces an unfinished older one.
+
+    pace_kbps: how fast chunks may leave; may be changed at any time.
+    """
+
+    def __init__(self, pace_kbps: float) -> None:
+        self.pace_kbps = pace_kbps
+        self.bytes_sent = 0
+        self.acknowledged = 0
+        self._offer: ReferenceOffer | None = None
+        self._offered = False
+        self._data = b""
+        self._sent = 0
+        self._acked = 0
+        self._allowance = float(_BURST_BYTES)
+        self._last: float | None = None
+
+    def __repr__(self) -> str:
+        return f"ReferenceSender({self._acked} of {len(self._data)} bytes acknowledged)"
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way: everything offered has been acknowledged."""
+        return self._offer is None
+
+    def send(self, data: bytes) -> None:
+        """Make `data` the reference to bring across; unfinished older ones are dropped."""
+        self._offer = ReferenceOffer(hashlib.sha256(data).digest(), len(data))
+        self._offered = False
+        self._data, self._sent, self._acked = data, 0, 0
+
+    def messages(self, now: float) -> list[Message]:
+        """What may leave now."""
+        elapsed = 0.0 if self._last is None else now - self._last
+        self._last = now
+        earned = elapsed * self.pace_kbps * 125
+        self._allowance = min(self._allowance + earned, _BURST_BYTES)
+        if self._offer is None:
+            return []
+        messages: list[Message] = []
+        if not self._offered:
+            self._offered = True
+            messages.append(self._offer)
+        while self._sent < len(self._data) and self._sent - self._acked < WINDOW_BYTES:
+            piece = self._data[self._sent : self._sent + MAX_CHUNK_BYTES]
+            if len(piece) > self._allowance:
+                break
+            self._allowance -= len(piece)
+            messages.append(ReferenceChunk(self._offer.reference_id, self._sent, piece))
+            self._sent += len(piece)
+            self.bytes_sent += len(piece)
+        return messages
+
+    def receive(self, message: ReferenceHave | ReferenceAck) -> None:
+        """Take the receiver's answer; answers about superseded references are ignored.
+
+        Raises WireError for an acknowledgement of bytes that were never sent.
+        """
+        if self._offer is None:
+            return
+        if isinstance(message, ReferenceHave):
+            if message.sha256 == self._offer.sha256:
+                self._finish()
+        elif message.reference_id == self._offer.reference_id:
+            if message.received_bytes > self._sent:
+                raise WireError(
+                    f"ReferenceAck: received_bytes is {message.received_bytes}: "
+                    f"only {self._sent} were sent"
+                )
+            self._acked = max(self._acked, message.received_bytes)
+            if message.complete:
+                self._finish()
+
+    def _finish(self) -> None:
+        self.acknowledged += 1
+        self._offer, self._data, self._sent, self._acked = None, b"", 0, 0
+
+
+class ReferenceReceiver:
+    """Puts references together and keeps the last few, by hash."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.bytes_received = 0
+        self._max_bytes = max_bytes
+        self._gallery: OrderedDict[bytes, bytes] = OrderedDict()
+        self._offer: ReferenceOffer | None = None
+        self._data = bytearray()
+        self._have = bytearray()
+        self._missing = 0
+        self._unacked = 0
+        self._ready: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"ReferenceReceiver({self._missing} bytes missing, {len(self._gallery)} held)"
+
+    def take(self) -> bytes | None:
+        """The newest complete reference, once."""
+        ready, self._ready = self._ready, None
+        return ready
+
+    def receive(self, message: ReferenceOffer | ReferenceChunk) -> list[Message]:
+        """Take an offer or a chunk and return what to answer.
+
+        Raises WireError for a reference larger than we take, a chunk outside its reference, and a
+        complete one whose hash is wrong; the reference under way is then given up.
+        """
+        if isinstance(message, ReferenceOffer):
+            return self._receive_offer(message)
+        return self._receive_chunk(message)
+
+    def _receive_offer(self, offer: ReferenceOffer) -> list[Message]:
+        self._drop()
+        if offer.total_bytes > self._max_bytes:
+            raise WireError(
+                f"ReferenceOffer: total_bytes is {offer.total_bytes}: we take {self._max_bytes}"
+            )
+        held = self._gallery.get(offer.sha256)
+        if held is not None:
+            self._ready = held
+            self._gallery.move_to_end(offer.sha256)
+            return [ReferenceHave(offer.sha256)]
+        self._offer = offer
+        self._data, self._have = bytearray(offer.total_bytes), bytearray(offer.total_bytes)
+        self._missing, self._unacked = offer.total_bytes, 0
+        return []
+
+    def _receive_chunk(self, chunk: ReferenceChunk) -> list[Message]:
+        offer = self._offer
+        if offer is None or chunk.reference_id != offer.reference_id:
+            return []
+        end = chunk.offset + len(chunk.data)
+        if end > offer.total_bytes:
+            self._drop()
+            raise WireError(f"ReferenceChunk: ends at {end}: only {offer.total_bytes} were offered")
+        new = len(chunk.data) - self._have.count(1, chunk.offset, end)
+        self._data[chunk.offset : end] = chunk.data
+        self._have[chunk.offset : end] = b"\x01" * len(chunk.data)
+        self._missing -= new
+        self._unacked += new
+        self.bytes_received += len(chunk.data)
+        if self._missing == 0:
+            return self._complete(offer)
+        if self._unacked >= ACK_EVERY_BYTES:
+            self._unacked = 0
+            return [ReferenceAck(offer.reference_id, self._have.find(0), False)]
+        return []
+
+    def _complete(self, offer: ReferenceOffer) -> list[Message]:
+        data = bytes(self._data)
+        self._drop()
+        if hashlib.sha256(data).digest() != offer.sha256:
+            raise WireError("ReferenceChunk: the bytes do not have the hash that was offered")
+        self._gallery[offer.sha256] = data
+        if len(self._gallery) > GALLERY:
+            self._gallery.popitem(last=False)
+        self._ready = data
+        return [ReferenceAck(offer.reference_id, len(data), True)]
+
+    def _drop(self) -> None:
+        self._offer, self._data, self._have, self._missing = None, bytearray(), bytearray(), 0
