@@ -55,10 +55,12 @@ class MovieWriter:
         self._last_pts = -1
         self._samples = 0
         self._closed = False
+        # Packets reach the file at once: a crash loses the last second, not the last 32 kB.
+        options = {"flush_packets": "1"} | ({} if self._lossless else _FRAGMENTED)
         try:
-            self._container = av.open(
-                f"file:{self.path}", "w", options={} if self._lossless else _FRAGMENTED
-            )
+            # FFmpeg opens the file at the first packet, which is late to hear that it cannot.
+            self.path.open("wb").close()
+            self._container = av.open(f"file:{self.path}", "w", options=options)
             self._add_streams(fps, audio_rate_hz)
         except (av.FFmpegError, OSError) as exc:
             raise MediaError(f"{self.path}: cannot be written ({reason(exc)})") from exc
