@@ -216,6 +216,19 @@ class CaptureTime(Message):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class SoundTime(Message):
+    """The sample of sound with this RTP timestamp (48 kHz) was taken then.
+
+    captured_us: on the clock of `CaptureTime`, so that sound and picture can be put together.
+    """
+
+    TYPE: ClassVar[int] = 11
+
+    rtp_timestamp: _U32
+    captured_us: _U64
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Bye(Message):
     """The sender of this leaves, for `reason`; nothing follows it."""
 
@@ -234,6 +247,7 @@ MESSAGES: tuple[type[Message], ...] = (
     KeyframeWish,
     Stats,
     CaptureTime,
+    SoundTime,
     Bye,
 )
 _BY_TYPE = {message.TYPE: message for message in MESSAGES}

@@ -72,6 +72,11 @@ VECTORS: list[tuple[str, wire.Message, str]] = [
         wire.CaptureTime(0xFFFFFFF0, 7, 1 << 32),
         "CaptureTime(rtp_timestamp=4294967280, frame_index=7, captured_us=4294967296)",
     ),
+    (
+        "0b fffffff0 0000000100000000",
+        wire.SoundTime(0xFFFFFFF0, 1 << 32),
+        "SoundTime(rtp_timestamp=4294967280, captured_us=4294967296)",
+    ),
     ("0a 07 61752072c3a976", wire.Bye("au rév"), "Bye(reason='au rév')"),
 ]
 NAMES = [type(message).__name__ for _, message, _ in VECTORS]
