@@ -1,0 +1,42 @@
+"""What rebuilds full-size pictures from LR pictures, and the way that always works."""
+
+from typing import Protocol
+
+from gemino.frames import Frame, resize
+
+
+class Synthesizer(Protocol):
+    """Makes the picture that is shown.
+
+    name: the model's, or "classical". output_px: side of the pictures made. neural: whether the
+    next picture goes through a trained network; False without a model or before a reference.
+    """
+
+    name: str
+    output_px: int
+
+    @property
+    def neural(self) -> bool: ...
+
+    def set_reference(self, reference: Frame | None) -> None:
+        """Take over `reference`, square RGB of any size; None forgets the last one."""
+
+    def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:
+        """The picture [output_px, output_px, 3] for `lr` [s, s, 3]."""
+
+
+class ClassicalSynthesizer:
+    """Cubic upsampling; ignores references. Needs no model."""
+
+    neural = False
+
+    def __init__(self, output_px: int) -> None:
+        self.name = "classical"
+        self.output_px = output_px
+
+    def set_reference(self, reference: Frame | None) -> None:
+        """Nothing to keep."""
+
+    def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:  # noqa: ARG002
+        """`lr` [s, s, 3], cubically upsampled to [output_px, output_px, 3]."""
+        return resize(lr, self.output_px)

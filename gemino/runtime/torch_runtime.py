@@ -1,0 +1,141 @@
+"""Runs a model with torch, on a CPU or a GPU.
+
+What depends on the reference alone is computed once for each reference and LR size. The number
+format is chosen by timing: bfloat16 is three times as fast as float32 on a CPU with AMX and
+slower on one that must emulate it, and a name on the box does not tell which.
+"""
+
+import time
+from collections import OrderedDict
+from typing import Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gemino.config import MIN_LR_PX, OUTPUT_SIZES_PX
+from gemino.errors import ModelError, RuntimeUnavailable
+from gemino.frames import Frame, resize
+from gemino.nn.generator import ReferenceFeatures
+from gemino.nn.model import GeminoNet, build, rung_vector
+from gemino.zoo import ModelFiles
+
+Precision = Literal["auto", "bfloat16", "float32"]
+_KEPT_LR_SIZES = 2
+"""A call hops between two neighbouring rungs; features of more would only fill memory."""
+_TIMED_RUNS = 2
+_WARM_UP_LR_PX = 128
+
+
+class TorchSynthesizer:
+    """A model and its reference. Before the first reference it upsamples classically.
+
+    device: "auto" takes a GPU where there is one. threads: CPU threads, set for the whole
+    process; more than one thread stalls as soon as other processes compete for the cores.
+    precision: "auto" times bfloat16 and float32 when opened and keeps the faster.
+    Raises ModelError for weights that do not fit, RuntimeUnavailable for a missing device.
+    """
+
+    def __init__(
+        self,
+        files: ModelFiles,
+        output_px: int,
+        *,
+        device: str = "auto",
+        threads: int = 1,
+        precision: Precision = "auto",
+    ) -> None:
+        if not OUTPUT_SIZES_PX[0] <= output_px <= OUTPUT_SIZES_PX[-1] or output_px % 8:
+            raise ValueError(f"output_px must be a multiple of 8 in 256..1024, not {output_px}")
+        self.name = files.config.name
+        self.output_px = output_px
+        self.device = _device(device)
+        torch.set_num_threads(threads)
+        self._model = _load(files).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._reference: Tensor | None = None
+        self._features: OrderedDict[int, ReferenceFeatures] = OrderedDict()
+        self.precision = self._faster() if precision == "auto" else precision
+
+    @property
+    def neural(self) -> bool:
+        return self._reference is not None
+
+    def set_reference(self, reference: Frame | None) -> None:
+        """Keep `reference`, square RGB of any size, for the pictures to come."""
+        self._features.clear()
+        self._reference = (
+            None if reference is None else self._tensor(resize(reference, self.output_px))
+        )
+
+    def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:
+        """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8."""
+        if self._reference is None or lr.shape[0] < MIN_LR_PX:
+            return resize(lr, self.output_px)
+        mixed = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
+        with torch.inference_mode(), mixed:
+            features = self._encoded(lr.shape[0], self._reference)
+            rung = torch.tensor([rung_vector(lr.shape[0], log2_bits_per_pixel)], device=self.device)
+            picture = self._model.synthesize(features, self._tensor(lr), rung)[0]
+            # Rounded in place: at 1024 px every pass over the picture costs a millisecond.
+            scaled = picture.float().mul_(255.0).add_(0.5).clamp_(0.0, 255.0)
+            pixels = scaled.to(torch.uint8).permute(1, 2, 0).contiguous()
+        return np.asarray(pixels.cpu().numpy(), np.uint8)
+
+    def _encoded(self, lr_px: int, reference: Tensor) -> ReferenceFeatures:
+        features = self._features.get(lr_px)
+        if features is None:
+            features = self._model.encode_reference(reference, lr_px)
+            self._features[lr_px] = features
+            if len(self._features) > _KEPT_LR_SIZES:
+                self._features.popitem(last=False)
+        return features
+
+    def _tensor(self, frame: Frame) -> Tensor:
+        """`frame` [S, S, 3] as [1, 3, S, S] in 0..1, channels last as its bytes lie."""
+        pixels = torch.from_numpy(np.array(frame)).to(self.device)
+        return pixels.permute(2, 0, 1).unsqueeze(0).float().div_(255.0)
+
+    def _faster(self) -> Precision:
+        """The faster of both formats on this machine, now; also warms torch up."""
+        seconds: dict[Precision, float] = {}
+        noise = np.random.default_rng(0).integers(0, 256, (self.output_px,) * 2 + (3,), np.uint8)
+        lr = resize(noise, _WARM_UP_LR_PX)
+        formats: tuple[Precision, Precision] = ("bfloat16", "float32")
+        for self.precision in formats:
+            self.set_reference(noise)
+            self.synthesize(lr, -5.0)
+            runs = []
+            for _ in range(_TIMED_RUNS):
+                start = time.perf_counter()
+                self.synthesize(lr, -5.0)
+                runs.append(time.perf_counter() - start)
+            seconds[self.precision] = min(runs)
+        self.set_reference(None)
+        return min(seconds, key=seconds.__getitem__)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise RuntimeUnavailable(f"device {name!r} is unknown; use auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RuntimeUnavailable("this machine has no usable CUDA device; use auto or cpu")
+    return torch.device(name)
+
+
+def _load(files: ModelFiles) -> GeminoNet:
+    model = build(files.config)
+    try:
+        model.load_state_dict(load_file(files.weights_path))
+    except (SafetensorError, RuntimeError, OSError) as exc:
+        reason = str(exc).splitlines()[0]
+        raise ModelError(
+            f"{files.weights_path}: are no weights of size {files.config.size!r} ({reason}); "
+            "fetch the model again"
+        ) from exc
+    return model.eval()

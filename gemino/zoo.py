@@ -1,0 +1,178 @@
+"""Released models on disk: found by name or path, and never opened unchecked.
+
+A model is a folder with `config.toml` and `model.safetensors`. config.toml holds `name`, `size`,
+`format` (see `gemino.config.ModelConfig`), `sha256` of the weights, and a table `[facts]` of
+figures for people (parameters, GMAC, what it was trained on), which nothing here relies on.
+This module knows nothing of tensors: a sender names its receiver's model without loading it.
+"""
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gemino.config import ModelConfig, NetworkSize
+from gemino.errors import ModelError
+
+DEFAULT_MODEL = "generic-s"
+FORMAT = ModelConfig("any").format
+"""The only format of weights that this version runs."""
+
+_CONFIG = "config.toml"
+_WEIGHTS = "model.safetensors"
+_MAX_CONFIG_BYTES = 64 * 1024
+_MAX_WEIGHTS_BYTES = 1 << 30
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SIZES: dict[str, NetworkSize] = {"xs": "xs", "s": "s", "l": "l"}
+
+Fact = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model whose weights match their checksum.
+
+    path: its folder. sha256: of the weights, in hexadecimal. facts: what the card says.
+    """
+
+    config: ModelConfig
+    path: Path
+    weights_path: Path
+    sha256: str
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+
+
+def find(name_or_path: str | Path) -> ModelFiles:
+    """The model of that name among the shipped ones, or in that folder.
+
+    Raises ModelError where it is missing, not understood, or its weights are not the stated ones.
+    """
+    folder = _locate(name_or_path)
+    table = _read_config(folder / _CONFIG)
+    config = _config(table, folder)
+    weights = folder / _WEIGHTS
+    stated, actual = _stated_sha256(table, folder), _sha256(weights)
+    if stated != actual:
+        raise ModelError(
+            f"{weights}: is not the file that config.toml describes (SHA-256 {actual[:12]}... "
+            f"instead of {stated[:12]}...); fetch the model again"
+        )
+    facts = table.get("facts", {})
+    if not isinstance(facts, dict):
+        raise ModelError(f"{folder / _CONFIG}: facts must be a table")
+    plain = {key: value for key, value in facts.items() if isinstance(value, Fact)}
+    return ModelFiles(config, folder, weights, actual, plain)
+
+
+def names() -> list[str]:
+    """Names of the models that `find` knows without a path, sorted."""
+    found = {config.parent.name for folder in _folders() for config in folder.glob(f"*/{_CONFIG}")}
+    return sorted(name for name in found if _NAME.fullmatch(name))
+
+
+def write_config(
+    folder: Path, config: ModelConfig, facts: Mapping[str, Fact] | None = None
+) -> ModelFiles:
+    """Describe `folder`/model.safetensors, already there, by a config.toml beside it.
+
+    Raises ModelError where there are no weights or the file cannot be written, ValueError for a
+    name that is no plain word.
+    """
+    if not _NAME.fullmatch(config.name):
+        raise ValueError(
+            f"a model's name is letters, digits, '.', '_' and '-', not {config.name!r}"
+        )
+    lines = [
+        f"name = {_toml(config.name)}",
+        f"size = {_toml(config.size)}",
+        f"format = {config.format}",
+        f"sha256 = {_toml(_sha256(folder / _WEIGHTS))}",
+        "",
+        "[facts]",
+        *(f"{_toml(key)} = {_toml(value)}" for key, value in (facts or {}).items()),
+    ]
+    partial = folder / f"{_CONFIG}.partial"
+    try:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        partial.replace(folder / _CONFIG)
+    except OSError as exc:
+        raise ModelError(f"{folder / _CONFIG}: cannot be written ({exc.strerror})") from exc
+    return find(folder)
+
+
+def _folders() -> list[Path]:
+    """Where shipped models lie: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return [package / "models", package.parent / "models"]
+
+
+def _locate(name_or_path: str | Path) -> Path:
+    if isinstance(name_or_path, str) and _NAME.fullmatch(name_or_path):
+        for folder in _folders():
+            if (folder / name_or_path / _CONFIG).is_file():
+                return folder / name_or_path
+    folder = Path(name_or_path)
+    if (folder / _CONFIG).is_file():
+        return folder
+    if folder.is_dir():
+        raise ModelError(f"{folder}: holds no config.toml, so it is no model")
+    known = ", ".join(names()) or "none is installed"
+    raise ModelError(f"no model {str(name_or_path)!r}; name one of these ({known}) or its folder")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_CONFIG_BYTES + 1)
+    except OSError as exc:
+        raise ModelError(f"{path}: cannot be read ({exc.strerror})") from exc
+    if len(data) > _MAX_CONFIG_BYTES:
+        raise ModelError(f"{path}: is larger than {_MAX_CONFIG_BYTES} bytes, no model's config")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ModelError(f"{path}: is not TOML ({exc})") from exc
+
+
+def _config(table: Mapping[str, Any], folder: Path) -> ModelConfig:
+    name, size, version = table.get("name"), table.get("size"), table.get("format")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ModelError(f"{folder / _CONFIG}: name must be a plain word, not {name!r}")
+    if not isinstance(size, str) or size not in _SIZES:
+        raise ModelError(f"{folder / _CONFIG}: size must be xs, s or l, not {size!r}")
+    if type(version) is not int or version != FORMAT:
+        raise ModelError(
+            f"{folder / _CONFIG}: format {version!r} does not fit this version, which runs "
+            f"format {FORMAT}; fetch a matching model"
+        )
+    return ModelConfig(name, _SIZES[size], version)
+
+
+def _stated_sha256(table: Mapping[str, Any], folder: Path) -> str:
+    stated = table.get("sha256")
+    if not isinstance(stated, str) or not re.fullmatch("[0-9a-f]{64}", stated):
+        raise ModelError(f"{folder / _CONFIG}: sha256 must be 64 hexadecimal digits")
+    return stated
+
+
+def _sha256(weights: Path) -> str:
+    try:
+        if weights.stat().st_size > _MAX_WEIGHTS_BYTES:
+            raise ModelError(f"{weights}: is larger than {_MAX_WEIGHTS_BYTES} bytes, no model's")
+        with weights.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as exc:
+        raise ModelError(
+            f"{weights}: cannot be read ({exc.strerror}); fetch the model again"
+        ) from exc
+
+
+def _toml(value: Fact) -> str:
+    """`value` as TOML; JSON's strings, numbers and booleans are TOML's, but for DEL and NaN."""
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
