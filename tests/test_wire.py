@@ -77,6 +77,11 @@ VECTORS: list[tuple[str, wire.Message, str]] = [
         wire.SoundTime(0xFFFFFFF0, 1 << 32),
         "SoundTime(rtp_timestamp=4294967280, captured_us=4294967296)",
     ),
+    (
+        "0b 0000bb80 00000000000f4240",
+        wire.SoundTime(48_000, 1_000_000),
+        "SoundTime(rtp_timestamp=48000, captured_us=1000000)",
+    ),
     ("0a 07 61752072c3a976", wire.Bye("au rév"), "Bye(reason='au rév')"),
 ]
 NAMES = [type(message).__name__ for _, message, _ in VECTORS]

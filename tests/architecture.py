@@ -1,0 +1,285 @@
+"""The rules of docs/architecture.md as functions from a tree of modules to what breaks them.
+
+A new module needs a place in `FLOORS`; an arrow that points up, or across a floor, needs another
+design rather than an exception here.
+"""
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+# Rooms, from the ground up. Modules of one room may import one another, those of two rooms on one
+# floor may not. The words are alone in having an order of their own: errors are below the rest.
+FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
+    {"errors": ("errors",)},
+    {name: (name,) for name in ("frames", "config", "rate", "fields", "network", "svtav1")},
+    {name: (name,) for name in ("wire", "media", "video", "container", "nn")},
+    {"models": ("zoo", "runtime")},
+    {"encoder": ("encoder",), "decoder": ("decoder",)},
+    {name: (name,) for name in ("training", "evaluation", "call")},
+    {"roof": ("cli", "__init__")},
+)
+TORCH_ROOMS = (
+    "gemino.nn",
+    "gemino.runtime.torch_runtime",
+    "gemino.training",
+    "gemino.evaluation.metrics",
+)
+# Evaluation's other modules may load torch through metrics; nothing else may by being imported.
+TORCH_LOADERS = (*TORCH_ROOMS, "gemino.evaluation")
+ASYNC_ROOMS = (
+    *(f"gemino.call.{name}" for name in ("tracks", "signaling", "peer", "loopback")),
+    "gemino.cli",
+    "signaling",
+)
+ENVIRONMENT_ROOM = "gemino.svtav1"  # an encoder whose only switch for silence is a variable
+SIGNALING_USERS = ("gemino.call", "gemino.cli")
+PRIVATE_ROOM = "gemino.call.payload"
+TORCH = ("torch", "torchvision", "lpips", "safetensors.torch")
+STACK = ("aiortc", "aioice")
+YAML = ("yaml", "ruamel", "omegaconf")
+PICKLE = ("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
+
+
+class Import(NamedTuple):
+    """target: a dotted name. lazy: inside a function, or for a type checker only."""
+
+    target: str
+    line: int
+    lazy: bool
+
+
+@dataclass
+class Module:
+    """One file: its dotted name, its tree, and its imports."""
+
+    name: str
+    tree: ast.Module
+    imports: list[Import] = field(default_factory=list)
+
+    def found(self, line: int, what: str) -> str:
+        return f"{self.name}:{line}: {what}"
+
+
+def within(name: str, rooms: tuple[str, ...]) -> bool:
+    return any(name == room or name.startswith(room + ".") for room in rooms)
+
+
+def read_tree(root: Path) -> dict[str, Module]:
+    """The modules of gemino/ and signaling/ below `root`, by name."""
+    modules = {}
+    for path in sorted([*root.glob("gemino/**/*.py"), *root.glob("signaling/**/*.py")]):
+        parts = path.relative_to(root).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        modules[name] = Module(name, ast.parse(path.read_text("utf-8"), str(path)))
+    for module in modules.values():
+        is_package = any(other.startswith(module.name + ".") for other in modules)
+        module.imports = list(_imports(module.tree, module.name, is_package, set(modules)))
+    return modules
+
+
+def _imports(
+    node: ast.AST, name: str, is_package: bool, known: set[str], lazy: bool = False
+) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.Import():
+                yield from (Import(alias.name, child.lineno, lazy) for alias in child.names)
+            case ast.ImportFrom():
+                base = child.module or ""
+                if child.level:
+                    parents = name.split(".")
+                    kept = parents[: len(parents) - child.level + is_package]
+                    base = ".".join([*kept, base] if base else kept)
+                for alias in child.names:
+                    full = f"{base}.{alias.name}"
+                    whole = full in known or full in TORCH
+                    yield Import(full if whole else base, child.lineno, lazy)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+                yield from _imports(child, name, is_package, known, lazy=True)
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                yield from _imports(child, name, is_package, known, lazy=True)
+            case _:
+                yield from _imports(child, name, is_package, known, lazy)
+
+
+def place(name: str) -> tuple[int, str] | None:
+    """The floor and the room of a module of gemino."""
+    top = name.removeprefix("gemino").lstrip(".").split(".")[0] or "__init__"
+    for floor, rooms in enumerate(FLOORS):
+        for room, tops in rooms.items():
+            if top in tops:
+                return floor, room
+    return None
+
+
+def arrows(modules: dict[str, Module]) -> Iterator[str]:
+    """Imports that point up or across, and modules without a place."""
+    for module in modules.values():
+        inside = within(module.name, ("gemino",))
+        here = place(module.name)
+        if inside and here is None:
+            yield module.found(1, "has no floor")
+        for target, line, _ in module.imports:
+            if within(target, ("signaling",)) and inside:
+                if not within(module.name, SIGNALING_USERS):
+                    yield module.found(line, f"imports {target}")
+            elif within(target, ("gemino",)):
+                there = place(target)
+                if not inside:
+                    yield module.found(line, f"imports {target}: signaling knows nothing of it")
+                elif here and there and there != here and there[0] >= here[0]:
+                    yield module.found(line, f"imports {target}, which is not below it")
+
+
+def cycles(modules: dict[str, Module]) -> Iterator[str]:
+    """Modules that reach themselves through imports, those inside functions included."""
+    for start in modules:
+        path, seen = [(start, [start])], set[str]()
+        while path:
+            name, way = path.pop()
+            for target, _, _ in modules[name].imports:
+                if target == start:
+                    yield f"{start}:1: cycle {' -> '.join([*way, start])}"
+                    path = []
+                    break
+                if target in modules and target not in seen:
+                    seen.add(target)
+                    path.append((target, [*way, target]))
+
+
+def torch_outside(modules: dict[str, Module]) -> Iterator[str]:
+    """torch named outside its rooms, or loaded by importing what should be light."""
+    for module in modules.values():
+        for target, line, _ in module.imports:
+            if within(target, TORCH) and not within(module.name, TORCH_ROOMS):
+                yield module.found(line, f"imports {target}")
+        if within(module.name, TORCH_LOADERS):
+            continue
+        for target in sorted(_loaded(module.name, modules)):
+            if within(target, TORCH_ROOMS):
+                yield module.found(1, f"loads {target} when it is imported")
+
+
+def _loaded(name: str, modules: dict[str, Module]) -> set[str]:
+    """Every module that importing `name` runs."""
+    todo, seen = [name], {name}
+    while todo:
+        for one in modules[todo.pop()].imports:
+            if not one.lazy and one.target in modules and one.target not in seen:
+                seen.add(one.target)
+                todo.append(one.target)
+    return seen
+
+
+def aiortc_privates(modules: dict[str, Module]) -> Iterator[str]:
+    """Private names of aiortc or aioice, or a change to either, outside the one file for it."""
+    for module in modules.values():
+        if module.name == PRIVATE_ROOM:
+            continue
+        theirs = set(STACK)
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ImportFrom) and within(node.module or "", STACK):
+                for alias in node.names:
+                    theirs.add(alias.asname or alias.name)
+                    if alias.name.startswith("_"):
+                        yield module.found(node.lineno, f"imports aiortc's {alias.name}")
+            if isinstance(node, ast.Import):
+                theirs |= {
+                    alias.asname
+                    for alias in node.names
+                    if alias.asname and within(alias.name, STACK)
+                }
+        for node in ast.walk(module.tree):
+            yield from _private_uses(module, node, theirs)
+
+
+def _private_uses(module: Module, node: ast.AST, theirs: set[str]) -> Iterator[str]:
+    def rooted(value: ast.AST) -> bool:
+        while isinstance(value, ast.Attribute):
+            value = value.value
+        return isinstance(value, ast.Name) and value.id in theirs
+
+    match node:
+        case ast.Attribute(attr=name) if name.startswith("_") and "__" in name[1:-2]:
+            yield module.found(node.lineno, f"uses the mangled name {name}")
+        case ast.Attribute(attr=name) if name.startswith("_") and rooted(node.value):
+            yield module.found(node.lineno, f"uses aiortc's {name}")
+        case ast.Attribute(ctx=ast.Store() | ast.Del()) if rooted(node.value):
+            yield module.found(node.lineno, f"changes aiortc's {node.attr}")
+        case ast.Call(
+            func=ast.Name(id="getattr" | "setattr" | "delattr" as how),
+            args=[target, ast.Constant(value=str(name)), *_],
+        ) if name.startswith("_") or (how != "getattr" and rooted(target)):
+            yield module.found(node.lineno, f"reaches for {name} with {how}")
+
+
+def async_outside(modules: dict[str, Module]) -> Iterator[str]:
+    """Coroutines where the code should decide without an event loop."""
+    for module in modules.values():
+        if not within(module.name, ASYNC_ROOMS):
+            for node in ast.walk(module.tree):
+                if isinstance(node, ast.AsyncFunctionDef):
+                    yield module.found(node.lineno, f"async def {node.name}")
+
+
+def environment(modules: dict[str, Module]) -> Iterator[str]:
+    """Environment variables; only `{**os.environ, ...}`, a child's inheritance, is none of ours."""
+    for module in modules.values():
+        if module.name == ENVIRONMENT_ROOM:
+            continue
+        inherited = {
+            id(value)
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Dict)
+            for key, value in zip(node.keys, node.values, strict=True)
+            if key is None
+        }
+        for node in ast.walk(module.tree):
+            match node:
+                case ast.Attribute(attr="environ" | "environb" | "getenv" | "putenv" as name):
+                    if id(node) not in inherited:
+                        yield module.found(node.lineno, f"uses {name}")
+                case ast.ImportFrom(module="os", names=names):
+                    for alias in names:
+                        if "env" in alias.name:
+                            yield module.found(node.lineno, f"imports {alias.name}")
+
+
+def formats(modules: dict[str, Module]) -> Iterator[str]:
+    """YAML, pickle, and files named after nothing in particular."""
+    for module in modules.values():
+        for target, line, _ in module.imports:
+            if within(target, YAML + PICKLE):
+                yield module.found(line, f"imports {target}")
+        if module.name.split(".")[-1] in ("utils", "util"):
+            yield module.found(1, "name it after what it holds")
+
+
+def import_work(modules: dict[str, Module]) -> Iterator[str]:
+    """Statements that do something when a module is imported; commands register at the roof."""
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+    allowed = (ast.Import, ast.ImportFrom, *definitions)
+    for module in modules.values():
+        if within(module.name, ("gemino.cli", "signaling.__main__")) or module.name == "gemino":
+            continue
+        for node in module.tree.body:
+            docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            if not isinstance(node, allowed) and not docstring and not typing_only:
+                yield module.found(node.lineno, f"runs {type(node).__name__} at import")
+
+
+Rule = Callable[[dict[str, Module]], Iterator[str]]
+RULES: tuple[Rule, ...] = (
+    arrows,
+    cycles,
+    torch_outside,
+    aiortc_privates,
+    async_outside,
+    environment,
+    formats,
+    import_work,
+)
