@@ -1,0 +1,91 @@
+"""The receiving side of the codec, without input or output: bytes in, frames out.
+
+Whatever arrives, a picture is shown: before the first reference, and without a model, an
+upsampled one; for an LR picture that cannot be decoded the last one again; before the first key
+frame a grey one. `wants_keyframe` then asks for the key frame that ends the damage.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gemino.config import MIN_LR_PX, LrCodec
+from gemino.errors import CodecError
+from gemino.frames import Frame
+from gemino.rate import BitsPerPixelMeter
+from gemino.runtime.base import Synthesizer
+from gemino.video.reference import decode_picture
+from gemino.video.vpx import VpxDecoder
+
+_GREY = 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedFrame:
+    """A picture to show.
+
+    frame: uint8 [output_px, output_px, 3] RGB. lr: the LR picture it was made from. neural:
+    whether a trained network made it. intact: False where the LR stream is damaged: the picture
+    may be a repeated or a decayed one. decode_ms, synthesize_ms: time the two stages took.
+    """
+
+    frame: Frame
+    lr: Frame
+    neural: bool
+    intact: bool
+    decode_ms: float
+    synthesize_ms: float
+
+
+class Decoder:
+    """Rebuilds the frames of one sender through `synthesizer`."""
+
+    def __init__(self, synthesizer: Synthesizer, codec: LrCodec = "vp8") -> None:
+        self.synthesizer = synthesizer
+        self._lr = VpxDecoder(codec)
+        self._rate = BitsPerPixelMeter()
+        side = synthesizer.output_px
+        grey, small = _grey(side), _grey(MIN_LR_PX)
+        self._last = DecodedFrame(grey, small, False, False, 0.0, 0.0)
+
+    @property
+    def wants_keyframe(self) -> bool:
+        """Whether the LR stream is damaged, or has not begun: only a key frame mends it."""
+        return not self._lr.intact
+
+    def add_reference(self, data: bytes) -> None:
+        """Take detail from this reference from now on; the newest one wins.
+
+        Raises CodecError for a reference that cannot be decoded; the former one then stays.
+        """
+        self.synthesizer.set_reference(decode_picture(data))
+
+    def decode(self, lr: bytes, index: int | None = None) -> DecodedFrame:
+        """The frame for one LR picture; never raises for what it contains.
+
+        index: counts coded pictures, compared modulo 2**15, so that lost ones are noticed.
+        """
+        start = time.perf_counter()
+        try:
+            picture = self._lr.decode(lr, index)
+        except CodecError:
+            taken_ms = (time.perf_counter() - start) * 1000
+            return replace(self._last, intact=False, decode_ms=taken_ms, synthesize_ms=0.0)
+        decoded = time.perf_counter()
+        level = self._rate.update(len(lr), picture.shape[0])
+        neural = self.synthesizer.neural
+        frame = self.synthesizer.synthesize(picture, level)
+        self._last = DecodedFrame(
+            frame=frame,
+            lr=picture,
+            neural=neural,
+            intact=self._lr.intact,
+            decode_ms=(decoded - start) * 1000,
+            synthesize_ms=(time.perf_counter() - decoded) * 1000,
+        )
+        return self._last
+
+
+def _grey(side: int) -> Frame:
+    return np.full((side, side, 3), _GREY, np.uint8)
