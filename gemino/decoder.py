@@ -61,10 +61,12 @@ class Decoder:
         """
         self.synthesizer.set_reference(decode_picture(data))
 
-    def decode(self, lr: bytes, index: int | None = None) -> DecodedFrame:
+    def decode(self, lr: bytes, index: int | None = None, *, show: bool = True) -> DecodedFrame:
         """The frame for one LR picture; never raises for what it contains.
 
         index: counts coded pictures, compared modulo 2**15, so that lost ones are noticed.
+        show: False for a picture that comes too late to be seen: the LR stream goes on, the
+        costly part is left out, and the frame is the last one shown.
         """
         start = time.perf_counter()
         try:
@@ -74,6 +76,10 @@ class Decoder:
             return replace(self._last, intact=False, decode_ms=taken_ms, synthesize_ms=0.0)
         decoded = time.perf_counter()
         level = self._rate.update(len(lr), picture.shape[0])
+        if not show:
+            taken_ms = (decoded - start) * 1000
+            intact = self._lr.intact
+            return replace(self._last, intact=intact, decode_ms=taken_ms, synthesize_ms=0.0)
         neural = self.synthesizer.neural
         frame = self.synthesizer.synthesize(picture, level)
         self._last = DecodedFrame(
