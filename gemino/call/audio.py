@@ -47,7 +47,11 @@ class OpusEncoder(Encoder):
         context.options = {"application": "voip", "frame_duration": "60", "vbr": "on"}
         self._context = context
 
-    def encode(self, frame: object, force_keyframe: bool = False) -> tuple[list[bytes], int]:
+    def encode(
+        self,
+        frame: object,
+        force_keyframe: bool = False,  # noqa: ARG002 - every Opus packet stands alone
+    ) -> tuple[list[bytes], int]:
         """Encode one block of `BLOCK_SAMPLES` mono samples, `frame.pts` in samples."""
         assert isinstance(frame, av.AudioFrame)
         packets = self._context.encode(frame)

@@ -170,7 +170,9 @@ class VideoTap:
             return  # stock aiortc drops these before us; an empty payload it lets through
         start = descriptor.partition_start == 1 and descriptor.partition_id == 0
         marker, number = bool(packet.marker), descriptor.picture_id
-        self._deliver(Packet(packet.sequence_number, packet.timestamp, marker, start, number, data))
+        self._deliver(
+            LrPacket(packet.sequence_number, packet.timestamp, marker, start, number, data)
+        )
 
 
 def tap_audio(receiver: RTCRtpReceiver, deliver: Callable[[int, bytes], None]) -> None:

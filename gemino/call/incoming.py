@@ -1,0 +1,208 @@
+"""Everything one peer receives: packets to pictures to frames to files, and the answers to it."""
+
+import logging
+import math
+import time
+from collections.abc import Awaitable
+
+from aiortc import RTCPeerConnection
+
+from gemino.call.audio import SAMPLE_RATE_HZ, Samples, SoundTrack
+from gemino.call.jitter import Packet, PictureBuffer, unwrap
+from gemino.call.options import PeerOptions
+from gemino.call.payload import VideoTap, tap_audio
+from gemino.call.playout import VIDEO_CLOCK_HZ
+from gemino.call.receiver import Viewer
+from gemino.call.recorder import LogRow, Recorder, ShownFrame
+from gemino.call.references import ReferenceReceiver
+from gemino.call.stats import Counters, kbps
+from gemino.errors import GeminoError
+from gemino.wire import (
+    CaptureTime,
+    Message,
+    ReferenceChunk,
+    ReferenceOffer,
+    SoundTime,
+    Stats,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_REFERENCE_BYTES = 256 * 1024
+_REPORT_EVERY_S = 2.0
+_PLI_EVERY_S = 0.4
+_QUIET_S = 1.0
+
+
+class Incoming:
+    """The receiving half of a call; no `async`, `now` is an argument (time.monotonic)."""
+
+    def __init__(self, options: PeerOptions) -> None:
+        self.counters = Counters()
+        self.heard_at: float | None = None
+        self.recorder: Recorder | None = None
+        self._options = options
+        self._buffer = PictureBuffer()
+        self._references = ReferenceReceiver(MAX_REFERENCE_BYTES)
+        self._sound = SoundTrack()
+        self._sound_time: SoundTime | None = None
+        self._capture: CaptureTime | None = None
+        self._first_picture: int | None = None
+        self._tap: VideoTap | None = None
+        self._pli_at = 0.0
+        self._report_at: float | None = None
+        self._started_at = 0.0
+        self._reported_bytes = 0
+        media = options.media
+        self.viewer = Viewer(media.model, media.size_px, self.counters, self._show)
+
+    @property
+    def failure(self) -> GeminoError | None:
+        """Why nothing more can be shown or written, if so."""
+        recording = self.recorder.failure if self.recorder is not None else None
+        return self.viewer.failure or recording
+
+    def tap(self, connection: RTCPeerConnection) -> None:
+        """Take the packets of the connection's receivers; to be called before media flows."""
+        for transceiver in connection.getTransceivers():
+            if transceiver.kind == "video" and self._tap is None:
+                self._tap = VideoTap(transceiver.receiver, self._on_packet)
+            elif transceiver.kind == "audio":
+                tap_audio(transceiver.receiver, self._on_audio)
+
+    def start(self, now: float, *, with_audio: bool) -> None:
+        """Open the files; raises MediaError."""
+        self._started_at = now
+        options = self._options
+        movies = [path for path in (options.output, options.lossless) if path is not None]
+        self.recorder = Recorder(movies, options.media.size_px, with_audio=with_audio)
+
+    def tick(self, now: float) -> list[Message]:
+        """To be called often: gives up what is lost for good, and returns what is to be said."""
+        self._take(now)
+        self.counters.packets_lost = self._buffer.packets_lost
+        self.counters.audio_bytes = self._sound.payload_bytes
+        return self._report(now)
+
+    def feedback(self, now: float) -> list[Awaitable[None]]:
+        """RTCP to be sent now: what to send again, and whether to send a key frame."""
+        if self._tap is None:
+            return []
+        requests = []
+        missing = self._buffer.nacks(now)
+        if (nack := self._tap.nack(missing)) is not None:
+            self.counters.nacks += len(missing)
+            requests.append(nack)
+        if self.viewer.wants_keyframe and now - self._pli_at >= _PLI_EVERY_S:
+            if (pli := self._tap.pli()) is not None:
+                self.counters.plis += 1
+                requests.append(pli)
+            self._pli_at = now
+        return requests
+
+    def receive(self, message: Message) -> list[Message]:
+        """Take what the other peer says about its stream; returns answers, raises WireError."""
+        if isinstance(message, ReferenceOffer | ReferenceChunk):
+            answers = self._references.receive(message)
+            self.counters.reference_bytes = self._references.bytes_received
+            if (reference := self._references.take()) is not None:
+                self.viewer.add_reference(reference)
+            return answers
+        if isinstance(message, CaptureTime):
+            self._capture = message
+            self._start_sound()
+        elif isinstance(message, SoundTime):
+            self._sound_time = message
+            self._start_sound()
+        return []
+
+    def quiet(self, now: float) -> bool:
+        """No media has come for a while."""
+        return self.heard_at is None or now - self.heard_at >= _QUIET_S
+
+    def close(self) -> None:
+        """Show and write what is there and finish the files; blocks."""
+        self.viewer.close()
+        if self.recorder is not None:
+            self.recorder.close()
+
+    def frame_log(self) -> list[LogRow]:
+        """A row for each shown frame, in order; captured_s is NaN where the sender said nothing."""
+        rows = self.recorder.log if self.recorder is not None else []
+        return [row | {"captured_s": self._captured_s(int(row["timestamp"]))} for row in rows]
+
+    def _on_packet(self, packet: Packet) -> None:
+        now = time.monotonic()
+        self.heard_at = now
+        self._buffer.add(packet, now)
+        self._take(now)
+
+    def _take(self, now: float) -> None:
+        pictures = self._buffer.take(now)
+        if not pictures:
+            return
+        if self._first_picture is None:
+            self._first_picture = pictures[0].timestamp
+            self._start_sound()
+        self.counters.lr_bytes += sum(len(picture.data) for picture in pictures)
+        self.viewer.push(pictures)
+
+    def _captured_s(self, timestamp: int) -> float:
+        """When the picture with this RTP timestamp was taken, on the sender's monotonic clock."""
+        capture = self._capture
+        if capture is None:
+            return math.nan
+        behind = unwrap(timestamp, capture.rtp_timestamp, 1 << 32) - capture.rtp_timestamp
+        return capture.captured_us / 1e6 + behind / VIDEO_CLOCK_HZ
+
+    def _on_audio(self, timestamp: int, data: bytes) -> None:
+        self._write_sound(self._sound.add(timestamp, data))
+
+    def _start_sound(self) -> None:
+        """Fix which sample belongs to the first picture, once all that needs is known."""
+        if self._sound_time is None or self._capture is None or self._first_picture is None:
+            return
+        lead_s = self._captured_s(self._first_picture) - self._sound_time.captured_us / 1e6
+        lead = round(lead_s * SAMPLE_RATE_HZ)
+        origin = (self._sound_time.rtp_timestamp + lead) % (1 << 32)
+        self._sound_time = None
+        self._write_sound(self._sound.start(origin))
+
+    def _write_sound(self, blocks: list[Samples]) -> None:
+        if self.recorder is None:
+            return
+        for block in blocks:
+            self.recorder.write(block)
+
+    def _show(self, shown: ShownFrame) -> None:
+        """In the viewer's thread."""
+        if self._capture is not None and self._options.local:
+            taken_s = self._captured_s(shown.timestamp)
+            self.counters.latency_ms.add((shown.shown_s - taken_s) * 1000)
+        if self.recorder is not None:
+            self.recorder.write(shown)
+
+    def _report(self, now: float) -> list[Message]:
+        if self._report_at is not None and now - self._report_at < _REPORT_EVERY_S:
+            return []
+        counters = self.counters
+        since_s = now - (self._report_at or self._started_at)
+        received = kbps(counters.lr_bytes - self._reported_bytes, since_s)
+        self._report_at, self._reported_bytes = now, counters.lr_bytes
+        return [
+            Stats(
+                elapsed_ms=round((now - self._started_at) * 1000) & 0xFFFFFFFF,
+                frames_decoded=counters.frames_coded,
+                frames_shown=counters.frames,
+                frames_neural=counters.frames_neural,
+                packets_lost=counters.packets_lost,
+                received_kbps=min(round(received), 0xFFFF),
+                decode_p95_ms=_short(counters.coding_ms.p(0.95)),
+                synthesize_p95_ms=_short(counters.synthesize_ms.p(0.95)),
+                latency_p95_ms=_short(counters.latency_ms.p(0.95)),
+            )
+        ]
+
+
+def _short(milliseconds: float | None) -> int:
+    return min(max(round(milliseconds or 0), 0), 0xFFFF)

@@ -1,0 +1,129 @@
+"""What a call is asked for, and what it reports."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX
+from gemino.errors import CallError
+
+DEFAULT_MODEL = "generic-s"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaOptions:
+    """What both peers of a call agree on beforehand.
+
+    kbps: video payload, references included, sound apart. size_px: side of the rebuilt picture.
+    model: name or folder of the network, None for classical upsampling. seconds: end after so
+    much of the clip.
+    """
+
+    kbps: float = 15.0
+    size_px: int = 512
+    model: str | None = DEFAULT_MODEL
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if not MIN_KBPS <= self.kbps <= MAX_KBPS:
+            raise CallError(f"kbps must be in {MIN_KBPS:g}..{MAX_KBPS:g}, not {self.kbps:g}")
+        if self.size_px not in OUTPUT_SIZES_PX:
+            sizes = ", ".join(map(str, OUTPUT_SIZES_PX))
+            raise CallError(f"size must be one of {sizes}, not {self.size_px}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise CallError(f"seconds must be above 0, not {self.seconds:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerOptions:
+    """One peer: it sends `clip` if there is one, and receives if there is an `output`.
+
+    room, server_url: where the peers meet. output: .mp4 or .mkv of what is shown. lossless: .mkv,
+    every shown frame bit for bit. frame_log: JSON lines, one per frame sent or shown. stats: JSON
+    lines, one a second. local: use 127.0.0.1 and nothing else; both peers are on this machine.
+    supervised: leave when standard input closes. wait_s: how long to wait for the other peer.
+    """
+
+    room: str
+    server_url: str
+    media: MediaOptions = MediaOptions()
+    clip: Path | None = None
+    output: Path | None = None
+    lossless: Path | None = None
+    frame_log: Path | None = None
+    stats: Path | None = None
+    local: bool = False
+    supervised: bool = False
+    wait_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        if self.clip is None and not self.receives:
+            raise CallError("nothing to do: give --input to send, -o to receive")
+
+    @property
+    def receives(self) -> bool:
+        return self.output is not None or self.lossless is not None
+
+
+@dataclass(frozen=True, slots=True)
+class LoopbackOptions:
+    """A call between two processes on this machine.
+
+    record_lossless: .mkv (FFV1) of every shown frame; beside it, with the suffix .jsonl, a line for
+    each in the same order: source_index, source_time_s, shown_s, latency_ms, neural, lr_px.
+    stats: JSON lines of both peers. port: of the signalling server, 0 for a free one.
+    """
+
+    clip: Path
+    media: MediaOptions = MediaOptions()
+    output: Path | None = None
+    record_lossless: Path | None = None
+    stats: Path | None = None
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LoopbackReport:
+    """What a loopback call measured.
+
+    payload_kbps: video payload, references amortised over a minute or the clip, whichever is
+    longer; lr_kbps and reference_kbps are its parts; audio_kbps comes on top and total_kbps is all
+    of it. onwire_kbps: every byte from sender to receiver, headers included. fps_shown: shown
+    frames over the clip's time. latency_ms: capture to shown, p50 and p95.
+    """
+
+    clip: str
+    size: int
+    lr_px: int
+    model: str
+    fps: float
+    seconds: float
+    frames_in_clip: int
+    frames_sent: int
+    frames_shown: int
+    frames_neural: int
+    fps_shown: float
+    payload_kbps: float
+    lr_kbps: float
+    reference_kbps: float
+    audio_kbps: float
+    total_kbps: float
+    onwire_kbps: float
+    lr_bytes: int
+    reference_bytes: int
+    references: int
+    first_neural_s: float | None
+    latency_ms: dict[str, float | None]
+    synthesize_ms: dict[str, float | None]
+    decode_ms: dict[str, float | None]
+    encode_ms: dict[str, float | None]
+    peak_rss_mb: dict[str, float]
+    packets_lost: int
+    output: str | None = None
+    record_lossless: str | None = None
+    frame_log: str | None = None
+    stages: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for json.dumps."""
+        return asdict(self)

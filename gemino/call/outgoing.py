@@ -1,0 +1,171 @@
+"""Everything one peer sends: a clip's tracks, its codec, its references, its rate."""
+
+import logging
+from fractions import Fraction
+
+from aiortc import RTCPeerConnection, RTCRtpSender
+
+from gemino.call.adaptation import AUDIO_KBPS, Adaptation
+from gemino.call.audio import OpusEncoder
+from gemino.call.options import PeerOptions
+from gemino.call.payload import LrEncoder, fill_encoder_slot, timestamp_offset
+from gemino.call.readahead import ReadAhead
+from gemino.call.recorder import LogRow
+from gemino.call.references import ReferenceSender
+from gemino.call.sender import PictureSender
+from gemino.call.stats import Counters
+from gemino.call.tracks import ClipAudioTrack, ClipVideoTrack, MediaClock, clip_blocks, clip_frames
+from gemino.config import EncoderConfig
+from gemino.errors import GeminoError
+from gemino.media import ClipInfo
+from gemino.wire import (
+    CaptureTime,
+    KeyframeWish,
+    Message,
+    ReferenceAck,
+    ReferenceHave,
+    ReferenceWish,
+    SoundTime,
+    Stats,
+)
+
+logger = logging.getLogger(__name__)
+
+_FRAMES_AHEAD = 6
+_BLOCKS_AHEAD = 16
+_CAPTURE_TIME_EVERY_S = 2.0
+"""Also what keeps the other peer from taking a still camera for a dead one."""
+_GRACE_S = 0.3
+"""After the last frame: time for packets that must be sent again."""
+_MAX_FPS = Fraction(60)
+
+
+class Outgoing:
+    """The sending half of a call; no `async`, `now` is an argument."""
+
+    def __init__(self, options: PeerOptions, info: ClipInfo) -> None:
+        media = options.media
+        self.counters = Counters()
+        self.clock = MediaClock()
+        self._adaptation = Adaptation(media.kbps)
+        budget = self._adaptation.budget
+        config = EncoderConfig(
+            output_px=media.size_px,
+            rung=budget.rung,
+            fps=min(info.fps, _MAX_FPS),
+            reference_max_bytes=budget.reference_max_bytes,
+        )
+        self._pictures = PictureSender(config, self.counters)
+        self._references = ReferenceSender(budget.reference_kbps)
+        clip = info.path
+        self._frames = ReadAhead(clip_frames(clip, media.size_px, media.seconds), _FRAMES_AHEAD)
+        self.video = ClipVideoTrack(self._frames, self.clock)
+        self._lr = LrEncoder(self._pictures.encode)
+        self._blocks = None
+        self.audio = None
+        if info.has_audio:
+            self._blocks = ReadAhead(clip_blocks(clip, media.seconds), _BLOCKS_AHEAD)
+            self.audio = ClipAudioTrack(self._blocks, self.clock)
+        self._opus = OpusEncoder(AUDIO_KBPS)
+        self._video_sender: RTCRtpSender | None = None
+        self._audio_sender: RTCRtpSender | None = None
+        self._ended_at: float | None = None
+        self._told_at: float | None = None
+        self._told_sound = False
+        self._reported = (0, 0)
+
+    @property
+    def failure(self) -> GeminoError | None:
+        """Why nothing more can be sent, if so."""
+        return self._lr.failure or (self.video.failure if not self.video.log else None)
+
+    def attach(self, connection: RTCPeerConnection) -> None:
+        """Add the tracks, with our encoders in the stock senders' slots."""
+        self._video_sender = connection.addTrack(self.video)
+        fill_encoder_slot(self._video_sender, self._lr)
+        if self.audio is not None:
+            self._audio_sender = connection.addTrack(self.audio)
+            fill_encoder_slot(self._audio_sender, self._opus)
+
+    def prime(self) -> None:
+        """Read and encode the first frame; blocks, and raises MediaError or CodecError."""
+        first = self._frames.peek()
+        if first is not None:
+            self._pictures.prime(first.frame)
+
+    def finished(self, now: float) -> bool:
+        """The clip has been sent to its end, and what was lost of it had time to be sent again."""
+        tracks = (self.video, self.audio)
+        if any(track is not None and track.readyState == "live" for track in tracks):
+            return False
+        if self._ended_at is None:
+            self._ended_at = now
+        return now - self._ended_at >= _GRACE_S
+
+    def messages(self, now: float) -> list[Message]:
+        """What is to be said now: pieces of references, and when frames were taken."""
+        counters = self.counters
+        counters.audio_bytes = self._opus.payload_bytes
+        counters.frames_dropped = self.video.dropped
+        if (reference := self._pictures.take_reference()) is not None:
+            self._references.send(reference)
+        messages = self._references.messages(now)
+        counters.reference_bytes = self._references.bytes_sent
+        if self._lr.target_bitrate is not None:
+            self._adaptation.on_remb(self._lr.target_bitrate / 1000)
+        if (budget := self._adaptation.update(now)) is not None:
+            logger.info("LR stream now %s", budget.rung)
+            self._references.pace_kbps = budget.reference_kbps
+            self._pictures.set_rung(budget.rung)
+        return messages + self._times(now)
+
+    def receive(self, message: Message) -> None:
+        """Take what the other peer says about our stream; raises WireError."""
+        if isinstance(message, ReferenceAck | ReferenceHave):
+            self._references.receive(message)
+        elif isinstance(message, ReferenceWish):
+            self._pictures.request_reference()
+        elif isinstance(message, KeyframeWish):
+            self._pictures.request_keyframe()
+        elif isinstance(message, Stats):
+            lost, sent = self._reported
+            self._reported = (message.packets_lost, self._lr.packets)
+            self._adaptation.on_loss(message.packets_lost - lost, self._lr.packets - sent)
+            self.counters.packets_lost = message.packets_lost
+
+    def frame_log(self) -> list[LogRow]:
+        """A row for each frame sent, in order; captured_s is on the monotonic clock."""
+        start_s = self.clock.start_s
+        return [
+            {"index": index, "time_s": time_s, "captured_s": start_s + time_s}
+            for index, time_s in self.video.log
+        ]
+
+    def close(self) -> None:
+        """Stop reading the clip."""
+        self._frames.close()
+        if self._blocks is not None:
+            self._blocks.close()
+
+    def _times(self, now: float) -> list[Message]:
+        messages: list[Message] = []
+        start_us = round(self.clock.start_s * 1e6)
+        if self._told_at is None or now - self._told_at >= _CAPTURE_TIME_EVERY_S:
+            offset = _offset(self._video_sender, self._lr.first)
+            if offset is not None and self.video.log:
+                index, time_s = self.video.log[-1]
+                timestamp = (offset + round(time_s * 90_000)) % (1 << 32)
+                messages.append(CaptureTime(timestamp, index, start_us + round(time_s * 1e6)))
+                self._told_at = now
+        if not self._told_sound:
+            offset = _offset(self._audio_sender, self._opus.first)
+            if offset is not None:
+                messages.append(SoundTime(offset, start_us))
+                self._told_sound = True
+        return messages
+
+
+def _offset(sender: RTCRtpSender | None, first: tuple[bytes, int] | None) -> int | None:
+    if sender is None or first is None:
+        return None
+    return timestamp_offset(sender, first)

@@ -1,0 +1,130 @@
+"""The receiving half of a call below the event loop: coded pictures in, shown frames out.
+
+One worker thread decodes and reconstructs. It takes what `Playout` says is due, so that a slow
+machine skips reconstructions and never falls behind; every coded picture is decoded.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gemino.call.jitter import Picture
+from gemino.call.playout import DuePicture, Playout
+from gemino.call.recorder import ShownFrame
+from gemino.call.stats import Counters
+from gemino.decoder import Decoder
+from gemino.errors import CodecError, GeminoError
+from gemino.runtime import open_synthesizer
+
+
+class Viewer:
+    """Opens the model, then shows what is pushed; `show` is called in the worker thread.
+
+    ready: the model is loaded. model_name: what it calls itself. failure: why there is no viewer
+    (ModelError ...). wants_keyframe,
+    rejected_references: for the event loop to read.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None,
+        size_px: int,
+        counters: Counters,
+        show: Callable[[ShownFrame], None],
+    ) -> None:
+        self.ready = threading.Event()
+        self.model_name = ""
+        self.failure: GeminoError | None = None
+        self.wants_keyframe = False
+        self.rejected_references = 0
+        self._model = model
+        self._size_px = size_px
+        self._counters = counters
+        self._show = show
+        self._playout = Playout()
+        self._reference: bytes | None = None
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
+        self._thread.start()
+
+    def push(self, pictures: list[Picture]) -> None:
+        """Hand over complete coded pictures, in order."""
+        with self._changed:
+            for picture in pictures:
+                self._playout.push(picture)
+            self._changed.notify()
+
+    def add_reference(self, data: bytes) -> None:
+        """Hand over a complete reference; the newest wins."""
+        with self._changed:
+            self._reference = data
+            self._changed.notify()
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Show what is due and stop; does not wait for a model that is still loading."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self.ready.is_set():
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            synthesizer = open_synthesizer(self._model, self._size_px)
+            self.model_name = synthesizer.name
+            decoder = Decoder(synthesizer)
+            self.ready.set()
+            while (work := self._next_work()) is not None:
+                batch, reference = work
+                if reference is not None:
+                    self._use(decoder, reference)
+                self._play(decoder, batch)
+        except GeminoError as error:
+            self.failure = error
+        finally:
+            self.ready.set()
+
+    def _next_work(self) -> tuple[list[DuePicture], bytes | None] | None:
+        with self._changed:
+            while not len(self._playout) and self._reference is None:
+                if self._closing:
+                    return None
+                self._changed.wait()
+            reference, self._reference = self._reference, None
+            batch = self._playout.take(time.monotonic())
+            self._counters.frames_dropped = self._playout.skipped + self._playout.overflowed
+        return batch, reference
+
+    def _use(self, decoder: Decoder, reference: bytes) -> None:
+        try:
+            decoder.add_reference(reference)
+        except CodecError:
+            self.rejected_references += 1
+        else:
+            self._counters.references += 1
+
+    def _play(self, decoder: Decoder, batch: list[DuePicture]) -> None:
+        for due in batch:
+            shown = due is batch[-1]
+            decoded = decoder.decode(due.picture.data, due.picture.index, show=shown)
+            self._counters.frames_coded += 1
+            self._counters.coding_ms.add(decoded.decode_ms)
+            self.wants_keyframe = decoder.wants_keyframe
+            if not shown:
+                continue
+            self._counters.frames += 1
+            self._counters.frames_neural += decoded.neural
+            self._counters.synthesize_ms.add(decoded.synthesize_ms)
+            self._counters.lr_px = decoded.lr.shape[0]
+            self._show(
+                ShownFrame(
+                    decoded.frame,
+                    due.media_time_s,
+                    due.picture.timestamp,
+                    time.monotonic(),
+                    decoded.neural,
+                    decoded.lr.shape[0],
+                )
+            )

@@ -1,0 +1,158 @@
+"""What one peer measured, as JSON; and both peers' figures joined into one report."""
+
+import math
+import resource
+import sys
+from bisect import bisect_left
+from pathlib import Path
+from typing import Any
+
+from gemino.call.incoming import Incoming
+from gemino.call.options import LoopbackOptions, LoopbackReport
+from gemino.call.outgoing import Outgoing
+from gemino.call.recorder import LogRow
+from gemino.call.stats import Counters, Samples, kbps, payload_kbps, percentile
+from gemino.config import REFERENCE_AMORTISATION_S
+from gemino.media import ClipInfo
+
+_SAME_FRAME_S = 0.001
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process has held, in MB (10^6 bytes)."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent held before exec
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return round(int(line.split()[1]) * 1024 / 1e6, 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
+
+
+def _p(samples: Samples) -> dict[str, float | None]:
+    return {"p50": samples.p(0.5), "p95": samples.p(0.95)}
+
+
+def _counted(counters: Counters) -> dict[str, Any]:
+    return {
+        "frames": counters.frames,
+        "frames_dropped": counters.frames_dropped,
+        "frames_coded": counters.frames_coded,
+        "key_frames": counters.key_frames,
+        "lr_bytes": counters.lr_bytes,
+        "lr_px": counters.lr_px,
+        "reference_bytes": counters.reference_bytes,
+        "references": counters.references,
+        "audio_bytes": counters.audio_bytes,
+        "onwire_bytes": counters.traffic.onwire_bytes,
+        "packets_lost": counters.packets_lost,
+        "nacks": counters.nacks,
+        "plis": counters.plis,
+        "messages_dropped": counters.garbage,
+        "coding_ms": _p(counters.coding_ms),
+    }
+
+
+def peer_report(
+    outgoing: Outgoing | None, incoming: Incoming | None, frame_s: float
+) -> dict[str, Any]:
+    """One peer's figures as JSON values: `sent` and `received`, each None where it did neither.
+
+    frame_s: duration of one of our clip's frames, to turn the last one's time into a length.
+    """
+    report: dict[str, Any] = {"peak_rss_mb": peak_rss_mb(), "sent": None, "received": None}
+    if outgoing is not None:
+        counters = outgoing.counters
+        seconds = outgoing.video.log[-1][1] + frame_s if outgoing.video.log else 0.0
+        report["sent"] = _counted(counters) | {
+            "seconds": round(seconds, 3),
+            "frames_in_clip": len(outgoing.video.log) + outgoing.video.dropped,
+            "payload_kbps": round(payload_kbps(counters, seconds), 3),
+            "audio_kbps": round(kbps(counters.audio_bytes, seconds), 3),
+            "onwire_kbps": round(kbps(counters.traffic.onwire_bytes, seconds), 3),
+        }
+    if incoming is not None:
+        counters = incoming.counters
+        report["received"] = _counted(counters) | {
+            "frames_neural": counters.frames_neural,
+            "model": incoming.viewer.model_name,
+            "synthesize_ms": _p(counters.synthesize_ms),
+            "latency_ms": _p(counters.latency_ms),
+            "references_rejected": incoming.viewer.rejected_references,
+        }
+    return report
+
+
+def join_logs(sent: list[LogRow], shown: list[LogRow]) -> list[LogRow]:
+    """Each shown frame with the source frame it shows, in the order shown.
+
+    Both peers log when a frame was taken, on one machine's monotonic clock; a shown frame whose
+    source cannot be told (it never is, on a sound call) has source_index -1.
+    """
+    times = [row["captured_s"] for row in sent]
+    rows: list[LogRow] = []
+    for row in shown:
+        captured_s = row["captured_s"]
+        at = -1 if math.isnan(captured_s) else bisect_left(times, captured_s - _SAME_FRAME_S)
+        found = 0 <= at < len(times) and abs(times[at] - captured_s) <= _SAME_FRAME_S
+        rows.append(
+            {
+                "source_index": sent[at]["index"] if found else -1,
+                "source_time_s": sent[at]["time_s"] if found else -1.0,
+                "shown_s": row["shown_s"],
+                "latency_ms": round((row["shown_s"] - captured_s) * 1000, 2) if found else -1.0,
+                "neural": row["neural"],
+                "lr_px": row["lr_px"],
+            }
+        )
+    return rows
+
+
+def loopback_report(
+    options: LoopbackOptions,
+    info: ClipInfo,
+    sender: dict[str, Any],
+    receiver: dict[str, Any],
+    frames: list[LogRow],
+) -> LoopbackReport:
+    """Both peers' reports and the joined log as one."""
+    sent, received = sender["sent"], receiver["received"]
+    seconds = max(sent["seconds"], 1e-3)
+    latencies = [float(row["latency_ms"]) for row in frames if row["source_index"] >= 0]
+    neural_s = [float(row["source_time_s"]) for row in frames if row["neural"]]
+    p50, p95 = percentile(latencies, 0.5), percentile(latencies, 0.95)
+    lossless = options.record_lossless
+    return LoopbackReport(
+        clip=str(options.clip),
+        size=options.media.size_px,
+        lr_px=received["lr_px"],
+        model=received["model"],
+        fps=round(float(info.fps), 3),
+        seconds=seconds,
+        frames_in_clip=sent["frames_in_clip"],
+        frames_sent=sent["frames"],
+        frames_shown=received["frames"],
+        frames_neural=received["frames_neural"],
+        fps_shown=round(received["frames"] / seconds, 2),
+        payload_kbps=sent["payload_kbps"],
+        lr_kbps=round(kbps(sent["lr_bytes"], seconds), 3),
+        reference_kbps=round(
+            kbps(sent["reference_bytes"], max(seconds, REFERENCE_AMORTISATION_S)), 3
+        ),
+        audio_kbps=sent["audio_kbps"],
+        total_kbps=round(sent["payload_kbps"] + sent["audio_kbps"], 3),
+        onwire_kbps=sent["onwire_kbps"],
+        lr_bytes=sent["lr_bytes"],
+        reference_bytes=sent["reference_bytes"],
+        references=sent["references"],
+        first_neural_s=min(neural_s, default=None),
+        latency_ms={"p50": p50, "p95": p95},
+        synthesize_ms=received["synthesize_ms"],
+        decode_ms=received["coding_ms"],
+        encode_ms=sent["coding_ms"],
+        peak_rss_mb={"sender": sender["peak_rss_mb"], "receiver": receiver["peak_rss_mb"]},
+        packets_lost=received["packets_lost"],
+        output=None if options.output is None else str(options.output),
+        record_lossless=None if lossless is None else str(lossless),
+        frame_log=None if lossless is None else str(lossless.with_suffix(".jsonl")),
+    )

@@ -1,0 +1,95 @@
+"""The sending half of a call below the event loop: frames in, coded pictures and references out.
+
+`encode` runs in one worker thread at a time; everything else is called from the event loop. What
+the two share is a lock's worth of state: the newest reference to send and what to change next.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from gemino.call.stats import Counters
+from gemino.config import EncoderConfig, Rung
+from gemino.encoder import EncodedFrame, Encoder
+from gemino.frames import Frame
+
+
+class PictureSender:
+    """Runs a `gemino.Encoder` for the encoder slot of a video track."""
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        counters: Counters,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._encoder = Encoder(config)
+        self._counters = counters
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._reference: bytes | None = None
+        self._rung: Rung | None = None
+        self._keyframe = False
+        self._wants_reference = False
+        self._primed: EncodedFrame | None = None
+        counters.lr_px = config.rung.size_px
+
+    def prime(self, frame: Frame) -> None:
+        """Encode the first frame before the call's time runs: its reference takes a while."""
+        self._primed = self._run(frame, 0.0, force_keyframe=True)
+
+    def encode(self, frame: Frame, time_s: float, force_keyframe: bool) -> bytes:
+        """One frame of any size, taken at `time_s`, as one coded LR picture.
+
+        Raises CodecError. The frame that follows `prime` is taken as the primed one.
+        """
+        encoded, self._primed = self._primed, None
+        if encoded is None:
+            encoded = self._run(frame, time_s, force_keyframe=force_keyframe)
+        self._counters.frames += 1
+        self._counters.lr_bytes += len(encoded.lr)
+        self._counters.key_frames += encoded.keyframe
+        self._counters.plis += force_keyframe
+        self._counters.lr_px = encoded.rung.size_px
+        return encoded.lr
+
+    def take_reference(self) -> bytes | None:
+        """The newest reference that has been made since the last call, if any."""
+        with self._lock:
+            reference, self._reference = self._reference, None
+        return reference
+
+    def set_rung(self, rung: Rung) -> None:
+        """Change the LR stream from the next frame on."""
+        with self._lock:
+            self._rung = rung
+
+    def request_keyframe(self) -> None:
+        """Make the next picture a key frame."""
+        with self._lock:
+            self._keyframe = True
+
+    def request_reference(self) -> None:
+        """Make a new reference of the next frame, if the last is old enough."""
+        with self._lock:
+            self._wants_reference = True
+
+    def _run(self, frame: Frame, time_s: float, *, force_keyframe: bool) -> EncodedFrame:
+        with self._lock:
+            rung, self._rung = self._rung, None
+            wants_reference, self._wants_reference = self._wants_reference, False
+            force_keyframe = force_keyframe or self._keyframe
+            self._keyframe = False
+        if rung is not None:
+            self._encoder.set_rung(rung)
+        if wants_reference:
+            self._encoder.request_reference()
+        started = self._clock()
+        encoded = self._encoder.encode(frame, time_s, force_keyframe=force_keyframe)
+        self._counters.frames_coded += 1
+        self._counters.coding_ms.add((self._clock() - started) * 1000)
+        if encoded.reference is not None:
+            with self._lock:
+                self._reference = encoded.reference
+            self._counters.references += 1
+        return encoded

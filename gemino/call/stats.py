@@ -1,0 +1,163 @@
+"""What a call counts, and the two ways of telling it: W3C statistics and one status line.
+
+Payload is what the codec made: LR pictures, references, sound. On the wire is everything that
+left in UDP datagrams in the direction of the media, measured at the transport (RTP, RTX, RTCP,
+DTLS), plus 28 bytes of IPv4 and UDP headers for each. A media packet's header costs 50 bytes of
+that: IPv4 20, UDP 8, RTP 12, SRTP tag 10.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gemino.config import REFERENCE_AMORTISATION_S
+
+IP_UDP_BYTES = 28
+_SAMPLES = 36_000
+"""Twenty minutes at 30 fps: what percentiles are taken over."""
+
+
+def percentile(values: Iterable[float], share: float) -> float | None:
+    """The smallest value that at least `share` (0..1) of `values` do not exceed."""
+    ranked = sorted(values)
+    if not ranked:
+        return None
+    return ranked[max(math.ceil(share * len(ranked)) - 1, 0)]
+
+
+class Samples:
+    """The latest measurements of one duration, in milliseconds."""
+
+    def __init__(self) -> None:
+        self._all: deque[float] = deque(maxlen=_SAMPLES)
+        self._recent: deque[float] = deque(maxlen=60)
+
+    def add(self, milliseconds: float) -> None:
+        self._all.append(milliseconds)
+        self._recent.append(milliseconds)
+
+    def recent(self) -> float:
+        """Mean of the last sixty; 0 before the first."""
+        recent = list(self._recent)
+        return sum(recent) / len(recent) if recent else 0.0
+
+    def p(self, share: float) -> float | None:
+        value = percentile(list(self._all), share)
+        return None if value is None else round(value, 2)
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Datagrams of the media's direction, as the transport counts them."""
+
+    packets: int = 0
+    bytes: int = 0
+
+    @property
+    def onwire_bytes(self) -> int:
+        return self.bytes + IP_UDP_BYTES * self.packets
+
+
+@dataclass(slots=True)
+class Counters:
+    """One peer's view of the media in one direction, since the call's start.
+
+    frames: sent, or shown. frames_coded: encoded, or decoded. frames_dropped: late at the sender,
+    or decoded without being shown. synthesize_ms: the receiver's reconstruction; coding_ms: the
+    LR codec. latency_ms: capture to shown.
+    """
+
+    frames: int = 0
+    frames_neural: int = 0
+    frames_coded: int = 0
+    frames_dropped: int = 0
+    key_frames: int = 0
+    lr_bytes: int = 0
+    reference_bytes: int = 0
+    references: int = 0
+    audio_bytes: int = 0
+    packets_lost: int = 0
+    nacks: int = 0
+    plis: int = 0
+    garbage: int = 0
+    lr_px: int = 0
+    traffic: Traffic = field(default_factory=Traffic)
+    coding_ms: Samples = field(default_factory=Samples)
+    synthesize_ms: Samples = field(default_factory=Samples)
+    latency_ms: Samples = field(default_factory=Samples)
+
+
+def kbps(size_bytes: float, seconds: float) -> float:
+    """Bytes over seconds in kbps (1 kbps = 1000 bit/s); 0 for no time."""
+    return size_bytes * 8 / 1000 / seconds if seconds > 0 else 0.0
+
+
+def payload_kbps(counters: Counters, seconds: float) -> float:
+    """Video payload: the LR stream over `seconds`, references over a minute or longer."""
+    amortised_s = max(seconds, REFERENCE_AMORTISATION_S)
+    return kbps(counters.lr_bytes, seconds) + kbps(counters.reference_bytes, amortised_s)
+
+
+def w3c(counters: Counters, *, sends: bool, now: float) -> dict[str, Any]:
+    """The counters under their names in W3C webrtc-stats; what has none there is prefixed."""
+    common = {
+        "type": "outbound-rtp" if sends else "inbound-rtp",
+        "kind": "video",
+        "timestamp": round(now * 1000, 1),
+        "frameWidth": counters.lr_px,
+        "frameHeight": counters.lr_px,
+        "nackCount": counters.nacks,
+        "pliCount": counters.plis,
+        "geminoLrBytes": counters.lr_bytes,
+        "geminoReferenceBytes": counters.reference_bytes,
+        "geminoReferences": counters.references,
+        "geminoAudioBytes": counters.audio_bytes,
+        "geminoOnWireBytes": counters.traffic.onwire_bytes,
+        "geminoMessagesDropped": counters.garbage,
+        "geminoCodingMs": round(counters.coding_ms.recent(), 2),
+    }
+    if sends:
+        return common | {
+            "framesSent": counters.frames,
+            "framesEncoded": counters.frames_coded,
+            "keyFramesEncoded": counters.key_frames,
+            "geminoFramesLate": counters.frames_dropped,
+        }
+    return common | {
+        "framesDecoded": counters.frames_coded,
+        "framesRendered": counters.frames,
+        "framesDropped": counters.frames_dropped,
+        "packetsLost": counters.packets_lost,
+        "geminoFramesNeural": counters.frames_neural,
+        "geminoSynthesizeMs": round(counters.synthesize_ms.recent(), 2),
+        "geminoLatencyMs": round(counters.latency_ms.recent(), 2),
+    }
+
+
+class Meter:
+    """Rates between two looks at the counters, for the status line."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, int, int, int, int, int] | None = None
+
+    def line(self, counters: Counters, *, sends: bool, size_px: int, now: float) -> str:
+        """One status line; the first covers no time and shows zero rates."""
+        sound, wire = counters.audio_bytes, counters.traffic.onwire_bytes
+        marks = (now, counters.lr_bytes, counters.reference_bytes, sound, wire, counters.frames)
+        last = self._last or marks
+        self._last = marks
+        seconds = now - last[0]
+        rates = [kbps(marks[i] - last[i], seconds) for i in range(1, 5)]
+        fps = (marks[5] - last[5]) / seconds if seconds > 0 else 0.0
+        payload = f"{rates[0]:5.1f} kbps LR +{rates[1]:5.1f} ref +{rates[2]:4.1f} sound"
+        shared = f"{payload} = {rates[3]:5.1f} on the wire | LR {counters.lr_px} px"
+        if sends:
+            return f"{shared} | {fps:4.1f} fps sent | encode {counters.coding_ms.recent():4.1f} ms"
+        how = "neural" if counters.frames_neural else "classical"
+        return (
+            f"{shared} -> {size_px} | {fps:4.1f} fps shown, {how} | decode "
+            f"{counters.coding_ms.recent():4.1f}, rebuild {counters.synthesize_ms.recent():5.1f}, "
+            f"latency {counters.latency_ms.recent():5.1f} ms"
+        )

@@ -1,0 +1,167 @@
+"""A clip as a camera and a microphone: media tracks on one monotonic schedule.
+
+Frame with time t is due t seconds after the call's start. A frame that is more than `MAX_LATE_S`
+late is dropped when the next one is there: the call never drifts behind the clip. Sound of the
+60 ms from t on is handed over at t + 60 ms, as a microphone would.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import av
+import numpy as np
+from aiortc import MediaStreamTrack
+from aiortc.mediastreams import VIDEO_CLOCK_RATE, VIDEO_TIME_BASE, MediaStreamError
+
+from gemino.call.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, Samples
+from gemino.call.readahead import ReadAhead
+from gemino.errors import GeminoError
+from gemino.frames import Frame, prepare
+from gemino.media import read_audio, read_frames
+
+MAX_LATE_S = 0.1
+
+Item_co = TypeVar("Item_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipFrame:
+    """A clip's `index`th frame, prepared: uint8 [size, size, 3]; time_s since the first one."""
+
+    index: int
+    time_s: float
+    frame: Frame
+
+
+def clip_frames(clip: Path, size_px: int, seconds: float | None) -> Iterator[ClipFrame]:
+    """The frames of the first `seconds` of `clip`; raises MediaError as `read_frames` does."""
+    for index, timed in enumerate(read_frames(clip)):
+        if seconds is not None and timed.time_s >= seconds:
+            return
+        yield ClipFrame(index, timed.time_s, prepare(timed.frame, size_px))
+
+
+def clip_blocks(clip: Path, seconds: float | None) -> Iterator[Samples]:
+    """The sound of the first `seconds` of `clip` in blocks of 60 ms; the last is padded."""
+    left = None if seconds is None else round(seconds * SAMPLE_RATE_HZ)
+    rest = np.zeros(0, np.int16)
+    for samples in read_audio(clip, SAMPLE_RATE_HZ):
+        rest = np.concatenate([rest, samples])
+        while len(rest) >= BLOCK_SAMPLES:
+            if left is not None and left <= 0:
+                return
+            yield rest[:BLOCK_SAMPLES]
+            rest = rest[BLOCK_SAMPLES:]
+            left = None if left is None else left - BLOCK_SAMPLES
+    if len(rest) and (left is None or left > 0):
+        yield np.pad(rest, (0, BLOCK_SAMPLES - len(rest)))
+
+
+class MediaClock:
+    """When the clip started to play, for all tracks of a call alike."""
+
+    def __init__(self) -> None:
+        self._started = asyncio.Event()
+        self.start_s = 0.0
+
+    @property
+    def running(self) -> bool:
+        return self._started.is_set()
+
+    def start(self) -> None:
+        """Time 0 is now."""
+        self.start_s = time.monotonic()
+        self._started.set()
+
+    async def wait(self) -> float:
+        """When the clip started (time.monotonic); waits for it."""
+        await self._started.wait()
+        return self.start_s
+
+
+class _Source(Protocol[Item_co]):
+    def get(self) -> Item_co | None: ...
+    def ready(self) -> bool: ...
+
+
+async def _next(source: _Source[Item_co]) -> Item_co | None:
+    if source.ready():
+        return source.get()
+    return await asyncio.get_running_loop().run_in_executor(None, source.get)
+
+
+class ClipVideoTrack(MediaStreamTrack):
+    """A clip's frames when they are due. log: (index, time_s) of every frame handed over."""
+
+    kind = "video"
+
+    def __init__(self, frames: ReadAhead[ClipFrame], clock: MediaClock) -> None:
+        super().__init__()
+        self.dropped = 0
+        self.log: list[tuple[int, float]] = []
+        self.failure: GeminoError | None = None
+        self._frames = frames
+        self._clock = clock
+
+    async def recv(self) -> av.VideoFrame:
+        start_s = await self._clock.wait()
+        while True:
+            frame = await self._read()
+            late_s = time.monotonic() - start_s - frame.time_s
+            if late_s > MAX_LATE_S and self._frames.ready():
+                self.dropped += 1
+                continue
+            if late_s < 0:
+                await asyncio.sleep(-late_s)
+            self.log.append((frame.index, frame.time_s))
+            picture = av.VideoFrame.from_ndarray(frame.frame, format="rgb24")
+            picture.pts = round(frame.time_s * VIDEO_CLOCK_RATE)
+            picture.time_base = VIDEO_TIME_BASE
+            return picture
+
+    async def _read(self) -> ClipFrame:
+        try:
+            frame = await _next(self._frames)
+        except GeminoError as error:
+            self.failure = error
+            frame = None
+        if frame is None:
+            self.stop()
+            raise MediaStreamError
+        return frame
+
+
+class ClipAudioTrack(MediaStreamTrack):
+    """A clip's sound in blocks of 60 ms; one that cannot be read further ends early."""
+
+    kind = "audio"
+
+    def __init__(self, blocks: ReadAhead[Samples], clock: MediaClock) -> None:
+        super().__init__()
+        self.failure: GeminoError | None = None
+        self._blocks = blocks
+        self._clock = clock
+        self._position = 0
+
+    async def recv(self) -> av.AudioFrame:
+        start_s = await self._clock.wait()
+        try:
+            block = await _next(self._blocks)
+        except GeminoError as error:
+            self.failure = error
+            block = None
+        if block is None:
+            self.stop()
+            raise MediaStreamError
+        due_s = start_s + (self._position + BLOCK_SAMPLES) / SAMPLE_RATE_HZ
+        await asyncio.sleep(max(due_s - time.monotonic(), 0))
+        samples = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="s16", layout="mono")
+        samples.sample_rate = SAMPLE_RATE_HZ
+        samples.pts, samples.time_base = self._position, Fraction(1, SAMPLE_RATE_HZ)
+        self._position += BLOCK_SAMPLES
+        return samples
