@@ -1,0 +1,131 @@
+"""`gemino decode`: a `.gem` file to a movie."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gemino.cli.console import NO_MODEL, console, progress, refuse_same
+from gemino.container import (
+    EndRecord,
+    Header,
+    PictureRecord,
+    ReferenceRecord,
+    read_header,
+    read_records,
+)
+from gemino.decoder import Decoder
+from gemino.errors import CodecError, MediaError, ModelError
+from gemino.media import MovieWriter
+from gemino.runtime import open_synthesizer
+from gemino.zoo import names
+
+
+def decode(
+    gem: Annotated[Path, typer.Argument(help="A .gem file.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The .mp4, or lossless .mkv (FFV1), to write.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model that rebuilds, by name or folder, or none. Default: the file's."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="CPU threads of the network.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON.")] = False,
+) -> None:
+    """Rebuild the frames of a .gem file, all of them and at their own times.
+
+    A .gem file carries no sound yet. With --model none the pictures are only upsampled.
+
+    Example: gemino decode webcam.gem -o webcam.mkv
+    """
+    refuse_same(gem, output)
+    if not gem.is_file():
+        raise MediaError(f"{gem}: no such file")
+    with gem.open("rb") as file:
+        header = read_header(file)
+        chosen = header.model or NO_MODEL if model is None else model
+        if model is None and header.model and header.model not in names():
+            raise ModelError(
+                f"{gem} was made for model {header.model!r}, which is not installed; name another "
+                "with --model, or --model none"
+            )
+        synthesizer = open_synthesizer(
+            None if chosen == NO_MODEL else chosen, header.output_px, threads=threads
+        )
+        decoder = Decoder(synthesizer, header.codec)
+        shown = Shown()
+        try:
+            with progress() as bar, MovieWriter(output, header.output_px, header.fps) as movie:
+                task = bar.add_task("decoding", total=header.frames)
+                for record in read_records(file, header.codec):
+                    if isinstance(record, ReferenceRecord):
+                        shown.add_reference(decoder, record)
+                    elif isinstance(record, PictureRecord):
+                        shown.add_picture(decoder, record, movie)
+                        bar.advance(task)
+                    elif isinstance(record, EndRecord):
+                        shown.seconds = record.duration_us / 1e6
+        except CodecError as error:
+            kept = f"; {output} holds the {shown.frames} frames before" if shown.frames else ""
+            raise CodecError(f"{gem}: {error}{kept}") from error
+        finally:
+            if not shown.frames:
+                output.unlink(missing_ok=True)
+    _report(shown, synthesizer.name, header, output, as_json)
+
+
+@dataclass(slots=True)
+class Shown:
+    """What a decoding has made so far."""
+
+    frames: int = 0
+    neural: int = 0
+    damaged: int = 0
+    rejected_references: int = 0
+    synthesize_ms: float = 0.0
+    seconds: float = 0.0
+
+    def add_reference(self, decoder: Decoder, record: ReferenceRecord) -> None:
+        try:
+            decoder.add_reference(record.data)
+        except CodecError:
+            self.rejected_references += 1
+
+    def add_picture(self, decoder: Decoder, record: PictureRecord, movie: MovieWriter) -> None:
+        decoded = decoder.decode(record.data, record.index)
+        movie.write(decoded.frame, record.time_us / 1e6)
+        self.frames += 1
+        self.neural += decoded.neural
+        self.damaged += not decoded.intact
+        self.synthesize_ms += decoded.synthesize_ms
+
+
+def _report(shown: Shown, model: str, header: Header, output: Path, as_json: bool) -> None:
+    per_frame_ms = shown.synthesize_ms / max(shown.frames, 1)
+    if as_json:
+        figures = {
+            "frames": shown.frames,
+            "neural_frames": shown.neural,
+            "damaged_frames": shown.damaged,
+            "rejected_references": shown.rejected_references,
+            "seconds": round(shown.seconds, 3),
+            "fps": round(float(header.fps), 3),
+            "output_px": header.output_px,
+            "model": model,
+            "synthesize_ms": round(per_frame_ms, 2),
+        }
+        typer.echo(json.dumps(figures))
+    else:
+        how = f"{shown.neural} rebuilt by {model}" if shown.neural else "all upsampled, no model"
+        typer.echo(
+            f"{output}: {shown.frames} frames of {header.output_px} px in {shown.seconds:.2f} s, "
+            f"{how}, {per_frame_ms:.1f} ms each"
+        )
+    if shown.damaged or shown.rejected_references:
+        console.print(
+            f"note: {shown.damaged} pictures were damaged and "
+            f"{shown.rejected_references} references unusable; upsampled pictures stand in"
+        )

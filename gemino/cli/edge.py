@@ -1,0 +1,45 @@
+"""Where a command ends: every error becomes one line and an exit code, never a traceback."""
+
+import sys
+
+import typer
+
+from gemino.errors import GeminoError
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def new_app(help_text: str) -> typer.Typer:
+    """A command line in the house's manner: plain help, no traceback printer of its own."""
+    return typer.Typer(
+        help=help_text,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def run(app: typer.Typer) -> None:
+    """Run `app` on this process's arguments and exit.
+
+    Exit code 2 with one line on standard error for a GeminoError, for a wrong use and for a file
+    system that refuses; 130 after Ctrl-C.
+    """
+    try:
+        app()
+    except GeminoError as error:
+        _fail(str(error))
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        _fail(f"{what}{error.strerror or error}")
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _fail(message: str) -> None:
+    line = " ".join(message.split())
+    sys.stderr.write(f"error: {line}\n")
+    sys.exit(EXIT_ERROR)

@@ -1,0 +1,219 @@
+"""`gemino encode`: a clip to a `.gem` file, at the rate that was asked for."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gemino.cli.console import NO_MODEL, console, progress, refuse_same
+from gemino.config import (
+    MAX_KBPS,
+    MIN_KBPS,
+    REFERENCE_AMORTISATION_S,
+    EncoderConfig,
+    LrCodec,
+    Rung,
+    ladder,
+)
+from gemino.container import GemWriter, Header
+from gemino.encoder import Encoder
+from gemino.errors import MediaError
+from gemino.media import ClipInfo, DamagedMediaError, probe, read_frames
+from gemino.zoo import DEFAULT_MODEL, find
+
+_CODEC: LrCodec = "vp8"
+_REFERENCE_SHARE = 0.15
+"""The most of the total rate that one reference may take, spread over a minute."""
+_REFERENCE_BYTES = {256: 6_000, 512: 10_000, 768: 15_000, 1024: 20_000}
+"""By output size; beyond these a reference looks no better (docs/reference-picture.md)."""
+_TOLERANCE = 0.05
+_MAX_PASSES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """One pass over a clip: what it cost, and where it broke off if it did."""
+
+    path: Path
+    rung: Rung
+    frames: int
+    references: int
+    seconds: float
+    lr_bytes: int
+    reference_bytes: int
+    container_bytes: int
+    damage: DamagedMediaError | None
+
+    @property
+    def lr_kbps(self) -> float:
+        return self.lr_bytes * 8 / self.seconds / 1000
+
+    @property
+    def reference_kbps(self) -> float:
+        """Spread over a minute, or over the clip where that is longer."""
+        spread_s = max(REFERENCE_AMORTISATION_S, self.seconds)
+        return self.reference_bytes * 8 / spread_s / 1000
+
+    @property
+    def payload_kbps(self) -> float:
+        return self.lr_kbps + self.reference_kbps
+
+
+def encode(
+    clip: Annotated[Path, typer.Argument(help="A video file; its centre square is used.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .gem file to write.")],
+    kbps: Annotated[
+        float,
+        typer.Option(
+            min=MIN_KBPS,
+            max=MAX_KBPS,
+            help="Total payload, references spread over 60 s or the clip, the longer one.",
+        ),
+    ] = 15.0,
+    size: Annotated[
+        Literal["256", "512", "768", "1024"],
+        typer.Option(help="Side of the picture that the receiver rebuilds."),
+    ] = "512",
+    model: Annotated[
+        str, typer.Option(help="Model to name in the file for decoding, or none.")
+    ] = DEFAULT_MODEL,
+    as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON.")] = False,
+) -> None:
+    """Encode a clip into a .gem file: every byte of video that a call would send.
+
+    A .gem file carries no sound yet.
+
+    Example: gemino encode samples/webcam.mp4 -o webcam.gem --kbps 15 --size 512
+    """
+    info = probe(clip)
+    refuse_same(clip, output)
+    if not output.parent.is_dir():
+        raise MediaError(f"{output}: cannot be written (no such folder)")
+    header = _header(info, int(size), model)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".gemino-") as folder:
+        best, passes = _search_rate(info, header, kbps, Path(folder))
+        best.path.replace(output)
+    _report(best, passes, kbps, header, output, as_json)
+    if best.damage is not None:
+        raise MediaError(f"{best.damage}; {output} holds the {best.frames} good frames")
+
+
+def _header(info: ClipInfo, size_px: int, model: str) -> Header:
+    fps = max(info.fps, Fraction(1)).limit_denominator(1001)
+    if model == NO_MODEL:
+        return Header(size_px, fps, _CODEC, info.frames)
+    files = find(model)
+    return Header(size_px, fps, _CODEC, info.frames, files.config.name, bytes.fromhex(files.sha256))
+
+
+def _search_rate(info: ClipInfo, header: Header, kbps: float, folder: Path) -> tuple[Coded, int]:
+    """Encode until the payload is within 5 % of `kbps` or comes no closer; the best and the count.
+
+    libvpx holds a rate over many seconds and within its quantisers; how far a short clip lands
+    from it shows only when it is coded.
+    """
+    reference_bytes = min(
+        _REFERENCE_BYTES[header.output_px],
+        int(kbps * _REFERENCE_SHARE * 1000 / 8 * REFERENCE_AMORTISATION_S),
+    )
+    wanted = kbps - reference_bytes * 8 / REFERENCE_AMORTISATION_S / 1000
+    size_px = min(ladder(wanted, _CODEC).size_px, header.output_px)
+    asked = max(wanted, MIN_KBPS)
+    best: Coded | None = None
+    count = 0
+    while count < _MAX_PASSES:
+        count += 1
+        config = EncoderConfig(
+            header.output_px, Rung(_CODEC, size_px, asked), header.fps, reference_bytes
+        )
+        coded = _encode_once(info, header, config, folder / f"{count}.gem", count)
+        if best is None or abs(coded.payload_kbps - kbps) < abs(best.payload_kbps - kbps):
+            best = coded
+        room = max(kbps - coded.reference_kbps, 0.1)
+        corrected = min(max(asked * room / coded.lr_kbps, MIN_KBPS), MAX_KBPS)
+        if abs(coded.payload_kbps / kbps - 1) <= _TOLERANCE or abs(corrected / asked - 1) < 0.01:
+            break
+        asked = corrected
+    assert best is not None
+    return best, count
+
+
+def _encode_once(
+    info: ClipInfo, header: Header, config: EncoderConfig, path: Path, number: int
+) -> Coded:
+    encoder, rung = Encoder(config), None
+    references, last_us, damage = 0, 0, None
+    with path.open("wb") as file, progress() as bar:
+        task = bar.add_task(f"encoding, pass {number}", total=info.frames)
+        writer = GemWriter(file, header)
+        try:
+            for timed in read_frames(info.path):
+                sent = encoder.encode(timed.frame, timed.time_s)
+                if sent.rung != rung:
+                    rung = sent.rung
+                    writer.write_rung(rung)
+                if sent.reference is not None:
+                    writer.write_reference(sent.reference)
+                    references += 1
+                # Times closer than a microsecond are moved apart: each must be later.
+                last_us = max(last_us + 1 if writer.frames else 0, round(timed.time_s * 1e6))
+                writer.write_picture(last_us, sent.keyframe, sent.lr)
+                bar.advance(task)
+        except DamagedMediaError as error:
+            if not writer.frames:
+                raise
+            damage = error
+        duration_us = last_us + round(1e6 / header.fps)
+        writer.write_end(duration_us)
+    return Coded(
+        path=path,
+        rung=config.rung,
+        frames=writer.frames,
+        references=references,
+        seconds=duration_us / 1e6,
+        lr_bytes=writer.lr_bytes,
+        reference_bytes=writer.reference_bytes,
+        container_bytes=writer.container_bytes,
+        damage=damage,
+    )
+
+
+def _report(
+    coded: Coded, passes: int, kbps: float, header: Header, output: Path, as_json: bool
+) -> None:
+    alone_kbps = (coded.lr_bytes + coded.reference_bytes) * 8 / coded.seconds / 1000
+    if as_json:
+        figures = {
+            "lr_bytes": coded.lr_bytes,
+            "reference_bytes": coded.reference_bytes,
+            "container_bytes": coded.container_bytes,
+            "frames": coded.frames,
+            "fps": round(float(header.fps), 3),
+            "seconds": round(coded.seconds, 3),
+            "target_kbps": kbps,
+            "payload_kbps": round(coded.payload_kbps, 3),
+            "unspread_kbps": round(alone_kbps, 3),
+            "lr_kbps": round(coded.lr_kbps, 3),
+            "references": coded.references,
+            "lr_px": coded.rung.size_px,
+            "output_px": header.output_px,
+            "passes": passes,
+            "model": header.model or NO_MODEL,
+        }
+        typer.echo(json.dumps(figures))
+        return
+    typer.echo(
+        f"{output}: {coded.frames} frames of {header.output_px} px in {coded.seconds:.2f} s, "
+        f"{coded.container_bytes} bytes\n"
+        f"LR stream: {coded.rung.size_px} px, {coded.lr_bytes} bytes, {coded.lr_kbps:.2f} kbps; "
+        f"references: {coded.references}, {coded.reference_bytes} bytes\n"
+        f"payload: {coded.payload_kbps:.2f} kbps of {kbps:g} asked, references spread over "
+        f"{max(REFERENCE_AMORTISATION_S, coded.seconds):.0f} s; {alone_kbps:.2f} kbps over the "
+        "clip alone"
+    )
+    if coded.payload_kbps > kbps * (1 + _TOLERANCE):
+        console.print(f"note: this clip needs {coded.payload_kbps:.1f} kbps at the least")

@@ -1,0 +1,14 @@
+"""`gemino`: the commands, each from its own module."""
+
+from gemino.cli.decode import decode
+from gemino.cli.edge import new_app, run
+from gemino.cli.encode import encode
+
+app = new_app("A neural video-conferencing codec: video calls at 15 kbps.")
+app.command()(encode)
+app.command()(decode)
+
+
+def main() -> None:
+    """Entry point of the `gemino` command."""
+    run(app)
