@@ -127,9 +127,13 @@ class Incoming:
             self.recorder.close()
 
     def frame_log(self) -> list[LogRow]:
-        """A row for each shown frame, in order; captured_s is NaN where the sender said nothing."""
+        """A row for each shown frame, in order; captured_s is -1 where the sender said nothing."""
         rows = self.recorder.log if self.recorder is not None else []
-        return [row | {"captured_s": self._captured_s(int(row["timestamp"]))} for row in rows]
+        known = self._capture is not None
+        return [
+            row | {"captured_s": self._captured_s(int(row["timestamp"])) if known else -1.0}
+            for row in rows
+        ]
 
     def _on_packet(self, packet: Packet) -> None:
         now = time.monotonic()

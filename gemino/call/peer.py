@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
+from fractions import Fraction
 from typing import TypeVar
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
@@ -33,6 +34,8 @@ _TICK_S = 0.02
 _STATUS_EVERY_S = 1.0
 _CONNECT_S = 20.0
 _FLUSH_S = 1.0
+_MAX_EARLY = 16
+"""Messages kept that come before we have noticed that the channel is open: a Hello, no more."""
 _USELESS_EXTENSIONS = re.compile(
     r"a=extmap:\d+ (urn:ietf:params:rtp-hdrext:(sdes:mid|ssrc-audio-level))\r?\n"
 )
@@ -54,7 +57,9 @@ class Peer:
         self.outgoing: Outgoing | None = None
         self.incoming: Incoming | None = None
         self.conversation: Conversation | None = None
+        self.fps = Fraction(30)
         self._status = status
+        self._early: list[bytes | str] = []
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -74,6 +79,7 @@ class Peer:
             self.incoming = Incoming(options)
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._channel = self._connection.createDataChannel("gemino", negotiated=True, id=0)
+        self._channel.on("message", self._on_message)
         try:
             await self._until_stop(self._prepare())
             async with SignalingClient(options.server_url, options.room) as signaling:
@@ -170,8 +176,9 @@ class Peer:
         self.conversation = talk = Conversation(
             self.options, self.outgoing, self.incoming, time.monotonic()
         )
-        self._channel.on("message", self._on_message)
         self._say([talk.hello()])
+        for data in self._early:
+            self._on_message(data)
         status_at = time.monotonic()
         while not talk.over:
             now = time.monotonic()
@@ -207,6 +214,8 @@ class Peer:
     def _on_message(self, data: bytes | str) -> None:
         if self.conversation is not None:
             self._say(self.conversation.receive(data, time.monotonic()))
+        elif len(self._early) < _MAX_EARLY:
+            self._early.append(data)
 
     def _say(self, messages: list[Message]) -> None:
         for message in messages:

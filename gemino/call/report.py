@@ -1,6 +1,5 @@
 """What one peer measured, as JSON; and both peers' figures joined into one report."""
 
-import math
 import resource
 import sys
 from bisect import bisect_left
@@ -93,7 +92,7 @@ def join_logs(sent: list[LogRow], shown: list[LogRow]) -> list[LogRow]:
     rows: list[LogRow] = []
     for row in shown:
         captured_s = row["captured_s"]
-        at = -1 if math.isnan(captured_s) else bisect_left(times, captured_s - _SAME_FRAME_S)
+        at = bisect_left(times, captured_s - _SAME_FRAME_S)
         found = 0 <= at < len(times) and abs(times[at] - captured_s) <= _SAME_FRAME_S
         rows.append(
             {

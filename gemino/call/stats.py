@@ -140,15 +140,14 @@ class Meter:
     """Rates between two looks at the counters, for the status line."""
 
     def __init__(self) -> None:
-        self._last: tuple[float, int, int, int, int, int] | None = None
+        self._last = (0.0, 0, 0, 0, 0, 0)
 
     def line(self, counters: Counters, *, sends: bool, size_px: int, now: float) -> str:
-        """One status line; the first covers no time and shows zero rates."""
+        """One status line. The first takes it that the call has run for a second."""
         sound, wire = counters.audio_bytes, counters.traffic.onwire_bytes
         marks = (now, counters.lr_bytes, counters.reference_bytes, sound, wire, counters.frames)
-        last = self._last or marks
-        self._last = marks
-        seconds = now - last[0]
+        last, self._last = self._last, marks
+        seconds = now - last[0] if last[0] else 1.0
         rates = [kbps(marks[i] - last[i], seconds) for i in range(1, 5)]
         fps = (marks[5] - last[5]) / seconds if seconds > 0 else 0.0
         payload = f"{rates[0]:5.1f} kbps LR +{rates[1]:5.1f} ref +{rates[2]:4.1f} sound"
