@@ -1,0 +1,132 @@
+"""The sending side: LR pictures as asked, and references when they are due."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gemino.config import EncoderConfig, Rung
+from gemino.encoder import EncodedFrame, Encoder
+from gemino.frames import Frame, prepare, resize
+from gemino.media import read_frames
+from gemino.video.reference import decode_picture
+from gemino.video.vpx import VpxDecoder
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+CONFIG = EncoderConfig(output_px=256, fps=Fraction(25), reference_max_bytes=4000)
+
+
+def frames(name: str, count: int) -> list[Frame]:
+    clip = zip(range(count), read_frames(SAMPLES / name), strict=False)
+    return [prepare(timed.frame, 256) for _, timed in clip]
+
+
+@pytest.fixture(scope="module")
+def webcam() -> list[Frame]:
+    return frames("webcam.mp4", 50)
+
+
+@pytest.fixture(scope="module")
+def address() -> list[Frame]:
+    return frames("address.mp4", 50)
+
+
+def encode_all(encoder: Encoder, clip: list[Frame], start_s: float = 0.0) -> Iterator[EncodedFrame]:
+    for number, frame in enumerate(clip):
+        yield encoder.encode(frame, start_s + number / 25)
+
+
+def reference_at(sent: list[EncodedFrame]) -> list[int]:
+    return [frame.index for frame in sent if frame.reference is not None]
+
+
+def psnr(a: Frame, b: Frame) -> float:
+    return float(10 * np.log10(255**2 / np.square(a.astype(float) - b).mean()))
+
+
+def test_a_clip_becomes_an_lr_stream_and_one_reference(webcam: list[Frame]) -> None:
+    sent = list(encode_all(Encoder(CONFIG), webcam))
+    assert [frame.index for frame in sent] == list(range(50))
+    assert [frame.keyframe for frame in sent] == [True] + 49 * [False]
+    assert reference_at(sent) == [0]
+    assert sent[0].reference is not None
+    assert len(sent[0].reference) <= 4000
+    assert psnr(decode_picture(sent[0].reference), webcam[0]) > 30
+    decoder = VpxDecoder("vp8")
+    for frame, source in zip(sent, webcam, strict=True):
+        assert psnr(decoder.decode(frame.lr), resize(source, 128)) > 26
+    total = sum(len(frame.lr) for frame in sent) * 8 / 2.0 / 1000
+    assert total == pytest.approx(12.0, rel=0.35)  # two seconds, a key frame among them
+
+
+def test_frames_of_any_size_and_aspect_are_taken() -> None:
+    encoder = Encoder(CONFIG)
+    for number, shape in enumerate([(720, 1280, 3), (61, 35, 3), (1, 1, 3), (300, 300, 3)]):
+        sent = encoder.encode(np.full(shape, 90, np.uint8), number / 25)
+        assert sent.index == number
+        assert sent.lr
+
+
+def test_a_cut_brings_a_reference_of_the_new_scene(
+    webcam: list[Frame], address: list[Frame]
+) -> None:
+    encoder = Encoder(replace(CONFIG, reference_min_interval_s=1.0))
+    sent = list(encode_all(encoder, webcam + address))
+    assert reference_at(sent) == [0, 50]
+    assert sent[50].reference is not None
+    assert psnr(decode_picture(sent[50].reference), address[0]) > 28
+
+
+def test_references_keep_their_distance(webcam: list[Frame], address: list[Frame]) -> None:
+    encoder = Encoder(replace(CONFIG, reference_min_interval_s=3.0))
+    assert reference_at(list(encode_all(encoder, webcam + address))) == [0, 75]
+
+
+def test_a_cut_and_back_again_needs_no_reference(webcam: list[Frame], address: list[Frame]) -> None:
+    encoder = Encoder(replace(CONFIG, reference_min_interval_s=2.0))
+    clip = webcam[:30] + address[:10] + webcam[30:] + webcam[:20]
+    assert reference_at(list(encode_all(encoder, clip))) == [0]
+
+
+def test_a_reference_is_sent_on_request(webcam: list[Frame]) -> None:
+    encoder = Encoder(replace(CONFIG, reference_min_interval_s=1.0))
+    first = list(encode_all(encoder, webcam[:10]))
+    encoder.request_reference()
+    encoder.request_reference()
+    later = list(encode_all(encoder, webcam[10:50], start_s=0.4))
+    assert reference_at(first + later) == [0, 25]
+
+
+def test_a_key_frame_is_sent_on_demand(webcam: list[Frame]) -> None:
+    encoder = Encoder(CONFIG)
+    encoder.encode(webcam[0], 0.0)
+    assert not encoder.encode(webcam[1], 0.04).keyframe
+    assert encoder.encode(webcam[2], 0.08, force_keyframe=True).keyframe
+
+
+def test_a_change_of_rung_costs_one_key_frame_and_no_reference(webcam: list[Frame]) -> None:
+    encoder = Encoder(replace(CONFIG, reference_min_interval_s=0.0))
+    encoder.encode(webcam[0], 0.0)
+    encoder.set_rung(CONFIG.rung)  # no change
+    assert not encoder.encode(webcam[1], 0.04).keyframe
+    encoder.set_rung(Rung("vp8", 256, 50.0))
+    sent = encoder.encode(webcam[2], 0.08)
+    assert (sent.keyframe, sent.rung, sent.reference) == (True, Rung("vp8", 256, 50.0), None)
+    assert VpxDecoder("vp8").decode(sent.lr).shape == (256, 256, 3)
+
+
+def test_the_same_frames_give_the_same_bytes(webcam: list[Frame]) -> None:
+    both = [[(s.lr, s.reference) for s in encode_all(Encoder(CONFIG), webcam[:9])] for _ in "ab"]
+    assert both[0] == both[1]
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError, match="output_px"):
+        Encoder(replace(CONFIG, output_px=2048))
+    with pytest.raises(ValueError, match="larger than the output"):
+        Encoder(replace(CONFIG, rung=Rung("vp8", 512, 300.0)))
+    with pytest.raises(ValueError, match="larger than the output"):
+        Encoder(CONFIG).set_rung(Rung("vp8", 512, 300.0))

@@ -1,0 +1,142 @@
+"""A model at work: right shapes, the reference encoded once, and clear refusals."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gemino.config import ModelConfig
+from gemino.errors import ModelError, RuntimeUnavailable
+from gemino.frames import Frame, resize
+from gemino.nn.generator import ReferenceFeatures
+from gemino.nn.model import build, rung_vector
+from gemino.runtime import ClassicalSynthesizer, open_synthesizer
+from gemino.runtime.torch_runtime import TorchSynthesizer
+from gemino.zoo import ModelFiles, write_config
+from tiny_model import write_tiny_model
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def picture(size_px: int, seed: int = 0) -> Frame:
+    coarse = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    return resize(coarse, size_px)
+
+
+def test_without_a_model_pictures_are_upsampled() -> None:
+    synthesizer = open_synthesizer(None, 512)
+    synthesizer.set_reference(picture(512))
+    assert isinstance(synthesizer, ClassicalSynthesizer)
+    assert (synthesizer.name, synthesizer.neural) == ("classical", False)
+    assert np.array_equal(synthesizer.synthesize(picture(128), -5.0), resize(picture(128), 512))
+
+
+def test_before_the_first_reference_pictures_are_upsampled(files: ModelFiles) -> None:
+    synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    neural = [synthesizer.neural]
+    assert np.array_equal(synthesizer.synthesize(picture(128), -5.0), resize(picture(128), 256))
+    for reference in (picture(256), None):
+        synthesizer.set_reference(reference)
+        neural.append(synthesizer.neural)
+    assert neural == [False, True, False]
+
+
+def test_the_network_gets_what_it_was_trained_on(files: ModelFiles) -> None:
+    """The same picture as by calling the network by hand, to the last rounding."""
+    reference, lr = picture(256, 1), picture(128, 2)
+    synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    synthesizer.set_reference(reference)
+    shown = synthesizer.synthesize(lr, -4.0)
+
+    def tensor(frame: Frame) -> torch.Tensor:
+        return torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].float() / 255
+
+    model = build(files.config)
+    model.load_state_dict(synthesizer._model.state_dict())
+    with torch.inference_mode():
+        features = model.encode_reference(tensor(reference), 128)
+        wanted = model.synthesize(features, tensor(lr), torch.tensor([rung_vector(128, -4.0)]))
+    expected = (wanted[0].permute(1, 2, 0) * 255).round().numpy()
+    assert shown.dtype == np.uint8
+    assert np.abs(shown - expected).max() <= 1
+    assert np.abs(shown.astype(float) - resize(lr, 256)).mean() > 0.5
+
+
+def test_both_number_formats_agree(files: ModelFiles) -> None:
+    pictures = []
+    for precision in ("float32", "bfloat16"):
+        synthesizer = TorchSynthesizer(files, 256, device="cpu", precision=precision)
+        synthesizer.set_reference(picture(256, 1))
+        pictures.append(synthesizer.synthesize(picture(128, 1), -5.0).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).mean() < 1.5
+
+
+def test_a_reference_is_encoded_once_for_each_lr_size(
+    files: ModelFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    sizes: list[int] = []
+    encode = synthesizer._model.encode_reference
+
+    def counted(reference: torch.Tensor, lr_px: int) -> ReferenceFeatures:
+        sizes.append(lr_px)
+        features: ReferenceFeatures = encode(reference, lr_px)
+        return features
+
+    monkeypatch.setattr(synthesizer._model, "encode_reference", counted)
+    synthesizer.set_reference(picture(256))
+    for lr_px in (128, 128, 64, 128, 64):
+        synthesizer.synthesize(picture(lr_px), -5.0)
+    assert sizes == [128, 64]
+    synthesizer.set_reference(picture(256, 1))
+    synthesizer.synthesize(picture(64), -5.0)
+    assert sizes == [128, 64, 64]
+    for lr_px in (80, 96, 112, 128):  # a hostile peer's sizes do not fill memory
+        synthesizer.synthesize(picture(lr_px), -5.0)
+    assert len(synthesizer._features) == 2
+
+
+@pytest.mark.parametrize("lr_px", [16, 61, 64, 144, 256, 512])
+def test_any_lr_size_and_any_reference_size_give_a_picture(files: ModelFiles, lr_px: int) -> None:
+    synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    synthesizer.set_reference(picture(320))
+    assert synthesizer.synthesize(picture(lr_px), -3.0).shape == (256, 256, 3)
+
+
+def test_the_faster_number_format_is_chosen_when_opened(files: ModelFiles) -> None:
+    synthesizer = open_synthesizer(files.path, 256)
+    assert isinstance(synthesizer, TorchSynthesizer)
+    assert synthesizer.precision in ("bfloat16", "float32")
+    assert synthesizer.name == "tiny"
+    assert not synthesizer.neural  # the pictures it timed itself on are gone
+    assert torch.get_num_threads() == 1
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    save_file(build(ModelConfig("other", "xs")).state_dict(), tmp_path / "model.safetensors")
+    files = write_config(tmp_path, ModelConfig("other", "s"))
+    with pytest.raises(ModelError, match="fetch the model again") as caught:
+        open_synthesizer(files.path, 256)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(ModelError, match="are no weights"):
+        TorchSynthesizer(write_config(tmp_path, ModelConfig("other", "s")), 256)
+
+
+def test_a_missing_device_is_refused(files: ModelFiles) -> None:
+    with pytest.raises(RuntimeUnavailable, match="unknown"):
+        TorchSynthesizer(files, 256, device="abacus")
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeUnavailable, match="no usable CUDA"):
+            TorchSynthesizer(files, 256, device="cuda")
+
+
+@pytest.mark.parametrize("size_px", [100, 250, 2048])
+def test_an_output_size_out_of_range_is_refused(files: ModelFiles, size_px: int) -> None:
+    with pytest.raises(ValueError, match="multiple of 8"):
+        TorchSynthesizer(files, size_px)
