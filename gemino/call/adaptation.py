@@ -5,9 +5,11 @@ of that rate pays for references, spread over a minute, and the rest is the LR s
 that is under way may leave `_REFERENCE_BURST` times as fast as the whole stream: at 15 kbps the
 first 10 kB cross in under a second instead of twenty, and the amortised rate is what was asked.
 
-`Adaptation` lowers that rate when the network loses packets or promises less, and climbs back
+`Adaptation` lowers that rate when the network loses packets or promises much less, and climbs back
 slowly. REMB is bounded by what was sent (about 1.5 times as much), so it can only lower; climbing
-is by trying. A change of rung costs a key frame, hence the dead band and the pause between two.
+is by trying. On a stream this thin its delay signal sees a busy processor as well as a busy
+network, so only a promise of less than `_REMB_COUNTS` of the asked rate is believed. A change of
+rung costs a key frame, hence the dead band and the pause between two.
 
 No socket and no clock: `now` (seconds, monotonic) is an argument.
 """
@@ -22,6 +24,7 @@ _REFERENCE_BYTES = (4_000, 24_000)
 _REFERENCE_BURST = 8.0
 _MUCH_LOSS, _LITTLE_LOSS = 0.1, 0.02
 _BACK_OFF, _CLIMB = 0.85, 1.05
+_REMB_COUNTS = 0.5
 _DEAD_BAND = 0.15
 _PAUSE_S = 5.0
 
@@ -94,5 +97,7 @@ class Adaptation:
         return wanted
 
     def _ceiling(self) -> float:
-        limit = self._asked_kbps if self._remb_kbps is None else self._remb_kbps
-        return max(min(self._asked_kbps, limit), MIN_KBPS)
+        remb_kbps = self._remb_kbps
+        if remb_kbps is None or remb_kbps >= _REMB_COUNTS * self._asked_kbps:
+            return self._asked_kbps
+        return max(remb_kbps, MIN_KBPS)

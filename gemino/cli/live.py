@@ -1,0 +1,200 @@
+"""How `gemino-call` runs a call and what it shows meanwhile."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from gemino.call import loopback
+from gemino.call.options import LoopbackOptions, LoopbackReport, PeerOptions
+from gemino.call.peer import Interrupted, Peer
+from gemino.call.recorder import write_log
+from gemino.call.report import peer_report
+from gemino.call.stats import Meter, w3c
+from gemino.errors import MediaError
+
+
+class _Screen:
+    """Status lines: kept up to date on a terminal, now and then in a log, marked for a parent."""
+
+    _EVERY_S = 5.0
+
+    def __init__(self, *, supervised: bool = False) -> None:
+        self._supervised = supervised
+        self._lines: dict[str, str] = {}
+        self._printed: dict[str, float] = {}
+        console = Console(stderr=True)
+        self._live = None
+        if console.is_terminal and not supervised:
+            self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, name: str, line: str) -> None:
+        """`line` is what there is to say of `name` now."""
+        now = time.monotonic()
+        self._lines[name] = line
+        if self._supervised:
+            sys.stderr.write(f"status: {line}\n")
+            sys.stderr.flush()
+        elif self._live is not None:
+            text = "\n".join(f"{name:<9}{line}" for name, line in self._lines.items())
+            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+        elif now - self._printed.get(name, -self._EVERY_S) >= self._EVERY_S:
+            self._printed[name] = now
+            typer.echo(f"{name:<9}{line}", err=True)
+
+
+def run_loopback(options: LoopbackOptions, *, as_json: bool) -> None:
+    """Hold a loopback call and print its report."""
+    with _Screen() as screen:
+        report = loopback.run(options, screen.show)
+    if as_json:
+        typer.echo(json.dumps(report.to_json()))
+    else:
+        typer.echo(_summary(report))
+
+
+def _summary(report: LoopbackReport) -> str:
+    shown = 100 * report.frames_shown / max(report.frames_in_clip, 1)
+    latency, synthesis = report.latency_ms, report.synthesize_ms
+    lines = [
+        f"{report.clip}: {report.seconds:.1f} s at {report.size} px with {report.model}",
+        (
+            f"  payload {report.payload_kbps:.1f} kbps"
+            f" (LR {report.lr_kbps:.1f} at {report.lr_px} px, references"
+            f" {report.reference_kbps:.1f}), sound {report.audio_kbps:.1f},"
+            f" on the wire {report.onwire_kbps:.1f}"
+        ),
+        (
+            f"  {report.frames_shown} of {report.frames_in_clip} frames shown ({shown:.1f} %),"
+            f" {report.fps_shown:.1f} fps, {report.frames_neural} of them neural"
+        ),
+        (
+            f"  capture to shown {_ms(latency['p50'])} (p95 {_ms(latency['p95'])}),"
+            f" rebuilding {_ms(synthesis['p50'])} (p95 {_ms(synthesis['p95'])})"
+        ),
+        (
+            f"  peak memory: sender {report.peak_rss_mb['sender']:.0f} MB,"
+            f" receiver {report.peak_rss_mb['receiver']:.0f} MB"
+        ),
+    ]
+    if report.output is not None:
+        lines.append(f"  see {report.output}")
+    return "\n".join(lines)
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"
+
+
+def run_peer(options: PeerOptions, report_path: Path | None, *, as_json: bool) -> None:
+    """Be one peer of a call; raises KeyboardInterrupt where it was stopped."""
+    with _Screen(supervised=options.supervised) as screen:
+        try:
+            report = asyncio.run(_run_peer(options, report_path, screen))
+        except Interrupted:
+            raise KeyboardInterrupt from None
+    if as_json:
+        typer.echo(json.dumps(report))
+
+
+async def _run_peer(
+    options: PeerOptions, report_path: Path | None, screen: _Screen
+) -> dict[str, Any]:
+    with _StatsFile(options.stats) as stats:
+        peer = Peer(options, _teller(screen, stats))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):  # no such handlers on Windows
+                loop.add_signal_handler(number, peer.stop)
+        if options.supervised:
+            _stop_with_parent(loop, peer.stop)
+        try:
+            await peer.run()
+        finally:
+            frame_s = 1 / float(peer.fps)
+            report = peer_report(peer.outgoing, peer.incoming, frame_s)
+            _write_results(options, peer, report, report_path)
+    return report
+
+
+def _write_results(
+    options: PeerOptions, peer: Peer, report: dict[str, Any], report_path: Path | None
+) -> None:
+    half = peer.outgoing or peer.incoming
+    if options.frame_log is not None and half is not None:
+        write_log(options.frame_log, half.frame_log())
+    if report_path is not None:
+        report_path.write_text(json.dumps(report))
+
+
+class _StatsFile:
+    """Appends a JSON line whole, so that two peers can share the file."""
+
+    def __init__(self, path: Path | None) -> None:
+        try:
+            self._file = None if path is None else path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise MediaError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, row: dict[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+
+
+def _teller(screen: _Screen, stats: _StatsFile) -> Callable[[Peer, float], None]:
+    """What to do with a peer's counters once a second."""
+    meters = {"send": Meter(), "receive": Meter()}
+
+    def tell(peer: Peer, now: float) -> None:
+        size_px = peer.options.media.size_px
+        for name, half in (("send", peer.outgoing), ("receive", peer.incoming)):
+            if half is None:
+                continue
+            sends = name == "send"
+            screen.show(
+                name, meters[name].line(half.counters, sends=sends, size_px=size_px, now=now)
+            )
+            stats.write(w3c(half.counters, sends=sends, now=time.time()))
+
+    return tell
+
+
+def _stop_with_parent(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    """Call `stop` when standard input closes: the parent asks, or is gone."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 256):  # not sys.stdin: its lock would outlive us
+            pass
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            loop.call_soon_threadsafe(stop)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
