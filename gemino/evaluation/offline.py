@@ -24,6 +24,8 @@ from gemino.frames import Frame, from_video_frame, resize
 from gemino.runtime import Synthesizer
 from gemino.video.vpx import VpxDecoder, VpxEncoder
 
+_REFERENCE_BYTES_AT_512 = 10_000
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GeminoResult:
@@ -56,20 +58,26 @@ class LrStream:
             yield resize(decoder.decode(data), size_px)
 
 
-def run(footage: Footage, kbps: float, synthesizer: Synthesizer) -> GeminoResult:
+def reference_bytes_for(size_px: int) -> int:
+    """The reference that this project's figures are made with: 10,000 bytes at 512 px."""
+    return round(_REFERENCE_BYTES_AT_512 * size_px / 512)
+
+
+def run(
+    footage: Footage, kbps: float, synthesizer: Synthesizer, reference_bytes: int
+) -> GeminoResult:
     """Code `footage` at a total payload of `kbps` as nearly as possible, and rebuild it.
 
     Only the frames that are measured go through the network; it keeps nothing from one frame to
     the next. Raises CodecError where a codec fails.
     """
-    config = EncoderConfig(output_px=footage.size_px, fps=footage.fps)
     amortised_s = max(footage.seconds, REFERENCE_AMORTISATION_S)
-    wanted_lr = kbps - config.reference_max_bytes * 8 / 1000 / amortised_s
-    lr_stream = fit(footage, ladder(wanted_lr), wanted_lr)
+    lr_kbps = max(kbps - reference_bytes * 8 / 1000 / amortised_s, 1.0)
+    rung = fit(footage, ladder(lr_kbps), lr_kbps).rung
     encoder = Encoder(
-        EncoderConfig(output_px=footage.size_px, rung=lr_stream.rung, fps=footage.fps)
+        EncoderConfig(footage.size_px, rung, footage.fps, reference_max_bytes=reference_bytes)
     )
-    decoder = Decoder(synthesizer, lr_stream.rung.codec)
+    decoder = Decoder(synthesizer, rung.codec)
     frames: dict[int, Frame] = {}
     bicubic: dict[int, Frame] = {}
     sizes: list[int] = []
@@ -88,7 +96,7 @@ def run(footage: Footage, kbps: float, synthesizer: Synthesizer) -> GeminoResult
     return GeminoResult(
         frames,
         bicubic,
-        lr_stream.rung,
+        rung,
         count(sizes, footage.fps, references),
         count(sizes, footage.fps),
         sum(references),
