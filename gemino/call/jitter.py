@@ -103,6 +103,8 @@ class PictureBuffer:
         pictures: list[Picture] = []
         while self._packets:
             run = self._next_run()
+            if run and not run[0].start and not self._released and len(run) == len(self._packets):
+                break  # the very first packets: their picture's head may still come
             if run:
                 pictures += self._release(run, now)
             elif not self._skip_gap(now):

@@ -1,0 +1,76 @@
+"""The budget: never above what was asked, down with loss, up again, and no flapping."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gemino.call.adaptation import Adaptation, split
+from gemino.config import MIN_KBPS, REFERENCE_AMORTISATION_S
+
+
+@given(st.floats(6, 1000))
+def test_a_split_spends_what_was_asked_and_no_more(total_kbps: float) -> None:
+    budget = split(total_kbps)
+    reference_kbps = budget.reference_max_bytes * 8 / 1000 / REFERENCE_AMORTISATION_S
+    spent = budget.rung.video_kbps + reference_kbps
+    assert spent <= total_kbps + 1e-6 or budget.rung.video_kbps == MIN_KBPS
+    assert spent >= 0.95 * total_kbps
+
+
+def test_the_first_reference_is_across_in_a_second_at_15_kbps() -> None:
+    budget = split(15)
+    assert budget.reference_max_bytes * 8 / 1000 / budget.reference_kbps < 1.0
+    assert budget.rung.size_px == 128
+
+
+def test_loss_lowers_the_rate_and_calm_brings_it_back() -> None:
+    adaptation, now = Adaptation(100), 0.0
+    for _ in range(6):
+        adaptation.on_loss(20, 100)
+        adaptation.update(now)
+        now += 2.0
+    lowest = adaptation.budget.rung.video_kbps
+    assert lowest < 60
+    for _ in range(40):
+        adaptation.on_loss(0, 100)
+        adaptation.update(now)
+        now += 2.0
+    assert adaptation.kbps == 100
+    assert adaptation.budget.rung.video_kbps > 0.85 * split(100).rung.video_kbps
+
+
+def test_a_little_loss_changes_nothing() -> None:
+    adaptation = Adaptation(50)
+    for number in range(50):
+        adaptation.on_loss(5, 100)
+        assert adaptation.update(number * 10.0) is None
+
+
+@pytest.mark.parametrize(("remb_kbps", "believed"), [(90.0, False), (60.0, False), (20.0, True)])
+def test_only_a_much_lower_remb_is_believed(remb_kbps: float, believed: bool) -> None:
+    adaptation = Adaptation(100)
+    adaptation.on_remb(remb_kbps)
+    assert adaptation.kbps == (remb_kbps if believed else 100)
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.floats(1, 2000)), max_size=60))
+def test_the_rate_stays_within_bounds_and_changes_are_rare(signs: list[tuple[int, float]]) -> None:
+    adaptation, changes, now = Adaptation(80), [], 0.0
+    for lost, remb_kbps in signs:
+        adaptation.on_remb(remb_kbps)
+        adaptation.on_loss(lost, 100)
+        assert MIN_KBPS <= adaptation.kbps <= 80
+        if adaptation.update(now) is not None:
+            changes.append(now)
+        now += 0.5
+    assert all(later - earlier >= 5 for earlier, later in pairwise(changes))
+    assert repr(adaptation).startswith("Adaptation(")
+
+
+def test_a_report_about_nothing_is_ignored() -> None:
+    adaptation = Adaptation(50)
+    adaptation.on_loss(0, 0)
+    adaptation.on_loss(5, -3)
+    assert adaptation.kbps == 50

@@ -1,0 +1,253 @@
+"""aiortc's private names still exist, and what fills its slots behaves under the stock stack."""
+
+import asyncio
+import importlib.metadata
+import socket
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import aioice.ice
+import av
+import numpy as np
+import pytest
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCIceGatherer,
+    RTCIceTransport,
+    RTCPeerConnection,
+)
+from aiortc.codecs.opus import OpusDecoder
+from aiortc.codecs.vpx import VpxPayloadDescriptor, vp8_depayload
+from aiortc.jitterbuffer import JitterFrame
+
+from gemino.call import payload
+from gemino.call.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, OpusEncoder, Samples, SoundTrack
+from gemino.call.jitter import Packet, Picture, PictureBuffer
+from gemino.call.payload import LrEncoder, VideoTap, packetize
+from gemino.config import Rung
+from gemino.errors import CodecError
+from gemino.frames import Frame
+from gemino.video.vpx import VpxDecoder, VpxEncoder
+
+
+def connection() -> RTCPeerConnection:
+    return RTCPeerConnection(RTCConfiguration(iceServers=[]))
+
+
+async def test_the_private_names_exist_in_the_pinned_release() -> None:
+    assert importlib.metadata.version("aiortc") == "1.16.0"
+    peer = connection()
+    sender: Any = peer.addTransceiver("video").sender
+    receiver: Any = peer.getTransceivers()[0].receiver
+    ice = RTCIceTransport(RTCIceGatherer(iceServers=[]))
+    owners = {
+        "RTCRtpSender": sender,
+        "RTCRtpReceiver": receiver,
+        "RTCIceTransport": ice,
+        "Connection": ice._connection,
+    }
+    assert owners.keys() == payload.PRIVATE_NAMES.keys()
+    for owner, names in payload.PRIVATE_NAMES.items():
+        for name in names:
+            assert hasattr(owners[owner], name), f"{owner} has no {name} any more"
+    assert sender._RTCRtpSender__encoder is None
+    assert sender._RTCRtpSender__rtp_history == {}
+    assert receiver._RTCRtpReceiver__jitter_buffer.capacity == 512
+    assert callable(aioice.ice.get_host_addresses)
+    await peer.close()
+
+
+@pytest.mark.parametrize("size", [1, 1_196, 1_197, 5_000])
+def test_a_picture_survives_packetising(size: int) -> None:
+    picture = bytes(number % 251 for number in range(size))
+    payloads = packetize(picture, 0x7ABC)
+    assert all(len(data) <= payload.PAYLOAD_MAX_BYTES for data in payloads)
+    assert b"".join(vp8_depayload(data) for data in payloads) == picture
+    descriptors = [VpxPayloadDescriptor.parse(data)[0] for data in payloads]
+    assert [d.partition_start for d in descriptors] == [1] + [0] * (len(payloads) - 1)
+    assert {d.picture_id for d in descriptors} == {0x7ABC}
+
+
+def video_frame(number: int = 0) -> av.VideoFrame:
+    frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), number * 7 % 255, np.uint8), "rgb24")
+    frame.pts, frame.time_base = number * 3000, Fraction(1, 90_000)
+    return frame
+
+
+def test_the_slot_passes_frames_times_and_key_frame_wishes() -> None:
+    calls: list[tuple[tuple[int, ...], float, bool]] = []
+
+    def encode(frame: Frame, time_s: float, force_keyframe: bool) -> bytes:
+        calls.append((frame.shape, time_s, force_keyframe))
+        return b"picture"
+
+    slot = LrEncoder(encode)
+    payloads, timestamp = slot.encode(video_frame(3), force_keyframe=True)
+    assert calls == [((64, 64, 3), 0.1, True)]
+    assert timestamp == 9000
+    assert slot.first == (payloads[0], 9000)
+    slot.encode(video_frame(4))
+    assert slot.first == (payloads[0], 9000)
+    packet = av.Packet(b"ready made")
+    packet.pts, packet.time_base = 6000, Fraction(1, 90_000)
+    payloads, timestamp = slot.pack(packet)
+    assert (vp8_depayload(payloads[0]), timestamp) == (b"ready made", 6000)
+
+
+def test_an_encoder_that_fails_is_noticed_and_not_only_logged() -> None:
+    def encode(*_: object) -> bytes:
+        raise CodecError("libvpx is out of order")
+
+    slot = LrEncoder(encode)
+    assert slot.encode(video_frame()) == ([], 0)
+    assert isinstance(slot.failure, CodecError)
+
+
+class Stills(MediaStreamTrack):
+    """Fifteen frames, 20 ms apart."""
+
+    kind = "video"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = 0
+
+    async def recv(self) -> av.VideoFrame:
+        await asyncio.sleep(0.02)
+        self._number += 1
+        if self._number > 15:
+            await asyncio.sleep(3600)
+        return video_frame(self._number)
+
+
+async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_stranger(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Real ICE, DTLS and SRTP on 127.0.0.1: NACK, PLI, timestamps, and the source filter."""
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", aioice.ice.get_host_addresses)
+    payload.use_loopback_addresses()
+    sending, receiving = connection(), connection()
+    encoder = VpxEncoder(Rung("vp8", 64, 30))
+    forced: list[int] = []
+
+    def encode(frame: Frame, time_s: float, force_keyframe: bool) -> bytes:
+        if force_keyframe:
+            forced.append(round(time_s * 30))
+        return encoder.encode(frame, force_keyframe=force_keyframe).data
+
+    slot = LrEncoder(encode)
+    sender = sending.addTrack(Stills())
+    payload.fill_encoder_slot(sender, slot)
+    await sending.setLocalDescription(await sending.createOffer())
+    await receiving.setRemoteDescription(sending.localDescription)
+    buffer, pictures, dropped = PictureBuffer(), list[Picture](), list[Packet]()
+
+    def deliver(packet: Packet) -> None:
+        now = asyncio.get_running_loop().time()
+        if packet.picture_id == 5 and not dropped:
+            dropped.append(packet)
+            return
+        buffer.add(packet, now)
+        pictures.extend(buffer.take(now))
+
+    tap = VideoTap(receiving.getTransceivers()[0].receiver, deliver)
+    assert tap.pli() is None
+    await receiving.setLocalDescription(await receiving.createAnswer())
+    await sending.setRemoteDescription(receiving.localDescription)
+    payload.filter_sources(sending)
+    payload.filter_sources(receiving)
+    candidate = receiving.localDescription.sdp.split("a=candidate:")[1].split()
+    assert candidate[4] == "127.0.0.1"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for _ in range(500):
+            for junk in (b"\x16\xfe\xfd" + bytes(40), b"\x80\x60" + bytes(40)) * 5:
+                stranger.sendto(junk, ("127.0.0.1", int(candidate[5])))
+            await asyncio.sleep(0.01)
+            request = tap.nack(buffer.nacks(asyncio.get_running_loop().time()))
+            if request is not None:
+                await request
+            if len(pictures) == 8 and not forced and (pli := tap.pli()) is not None:
+                await pli
+            if len(pictures) == 15:
+                break
+    assert [picture.index for picture in pictures] == list(range(15))
+    assert len(dropped) == 1
+    assert forced
+    assert slot.first is not None
+    offset = payload.timestamp_offset(sender, slot.first)
+    assert offset is not None
+    steps = [(picture.timestamp - offset) % (1 << 32) for picture in pictures]
+    assert steps == [number * 3000 for number in range(1, 16)]
+    decoder = VpxDecoder()
+    for picture in pictures:
+        decoder.decode(picture.data, picture.index)
+    assert decoder.intact
+    transports = [
+        entry for entry in (await receiving.getStats()).values() if entry.type == "transport"
+    ]
+    assert transports[0].packetsReceived < 120  # the stranger's hundreds were not for us
+    await sending.close()
+    await receiving.close()
+
+
+def tone(seconds: float, hertz: float = 440) -> Samples:
+    time_s = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    return (8000 * np.sin(2 * np.pi * hertz * time_s)).astype(np.int16)
+
+
+def opus_packets(samples: Samples, kbps: float = 8) -> list[tuple[int, bytes]]:
+    encoder, packets = OpusEncoder(kbps), []
+    for at in range(0, len(samples) - BLOCK_SAMPLES + 1, BLOCK_SAMPLES):
+        block = av.AudioFrame.from_ndarray(
+            samples[at : at + BLOCK_SAMPLES].reshape(1, -1), format="s16", layout="mono"
+        )
+        block.sample_rate, block.pts = SAMPLE_RATE_HZ, at
+        payloads, timestamp = encoder.encode(block)
+        packets += [(timestamp % (1 << 32), data) for data in payloads]
+    return packets
+
+
+def test_opus_leaves_in_60_ms_packets_near_the_asked_rate_that_aiortc_decodes() -> None:
+    packets = opus_packets(tone(3.0))
+    assert len(packets) >= 48
+    steps = {(b[0] - a[0]) % (1 << 32) for a, b in pairwise(packets)}
+    assert steps == {BLOCK_SAMPLES}
+    assert 3 < sum(len(data) for _, data in packets) * 8 / 3000 < 10
+    stock = OpusDecoder()
+    frames = [frame for at, data in packets for frame in stock.decode(JitterFrame(data, at))]
+    lengths = [frame.samples for frame in frames if isinstance(frame, av.AudioFrame)]
+    assert sum(lengths) == len(packets) * BLOCK_SAMPLES
+
+
+@pytest.mark.parametrize("origin", [0, (1 << 32) - 20_000, 123_456])
+def test_sound_is_put_where_its_timestamp_says_and_loss_is_silence(origin: int) -> None:
+    click = np.zeros(3 * SAMPLE_RATE_HZ, np.int16)
+    click[SAMPLE_RATE_HZ : SAMPLE_RATE_HZ + 9600] = tone(0.2)
+    packets = [((at + origin) % (1 << 32), data) for at, data in opus_packets(click, 24)]
+    track = SoundTrack()
+    assert track.add(*packets[0]) == []  # waits until the origin is known
+    blocks = track.start(origin)
+    lost = set(range(30, 35))
+    for number, packet in enumerate(packets[1:], 1):
+        if number not in lost:
+            blocks += track.add(*packet)
+    sound = np.concatenate(blocks)
+    assert abs(len(sound) - len(packets) * BLOCK_SAMPLES) < 400
+    loud = np.flatnonzero(np.abs(sound.astype(int)) > 2000)
+    assert abs(loud[0] - SAMPLE_RATE_HZ) < 480  # within 10 ms
+    hole = sound[30 * BLOCK_SAMPLES : 34 * BLOCK_SAMPLES]
+    assert not hole.any()
+
+
+def test_hostile_audio_is_dropped() -> None:
+    track = SoundTrack()
+    track.start(0)
+    assert track.add(0, b"") == []
+    assert track.add(0, bytes(2_000)) == []
+    assert track.add(1 << 31, b"\xff" * 40) == []  # would be half a day of silence
+    for length in range(1, 60):
+        track.add(0, b"\xff" * length)
+    good = opus_packets(tone(1.0))
+    assert sum(len(block) for at, data in good for block in track.add(at, data)) > 0
