@@ -1,5 +1,6 @@
 """What all tests share: examples that repeat."""
 
+import torch
 from hypothesis import settings
 
 
@@ -7,3 +8,5 @@ def pytest_configure() -> None:
     """The same examples in every run, and no deadline: a busy machine is no failure."""
     settings.register_profile("gemino", derandomize=True, deadline=None, print_blob=True)
     settings.load_profile("gemino")
+    # More threads than free cores stall one another, in tests as in a call.
+    torch.set_num_threads(1)

@@ -11,13 +11,14 @@ from gemino.errors import ModelError
 from gemino.evaluation import metrics
 from gemino.frames import Frame
 from gemino.nn.lpips import Lpips
+from gemino.runtime.perceptual import load_lpips
 
 VECTORS = Path(__file__).parent / "vectors" / "lpips"
 
 
 @pytest.fixture(scope="module")
 def network() -> Lpips:
-    return metrics.load_lpips()
+    return load_lpips()
 
 
 def scene(size: int = 96) -> Frame:
@@ -115,7 +116,7 @@ def test_vgg_weights_are_recognised_and_half_precision_is_taken(tmp_path: Path) 
     rng = np.random.default_rng(1)
     path = tmp_path / "vgg.npz"
     np.savez(path, allow_pickle=False, **_vgg_weights(rng))
-    vgg = metrics.load_lpips(path)
+    vgg = load_lpips(path)
     assert vgg.backbone == "vgg"
     assert vgg.get_parameter("features.0.weight").dtype == torch.float32
     assert metrics.lpips(vgg, scene(64), noisy(scene(64))) > 0
@@ -126,7 +127,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     only = {"features.0.weight": np.zeros((1, 1, 1, 1), np.float32)}
     np.savez(path, allow_pickle=False, **only)
     with pytest.raises(ModelError, match="not the weights of LPIPS with alex"):
-        metrics.load_lpips(path)
+        load_lpips(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 torn", None])
@@ -137,7 +138,7 @@ def test_a_file_that_holds_no_weights_is_a_model_error(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ModelError, match="cannot read LPIPS weights"):
-        metrics.load_lpips(path)
+        load_lpips(path)
 
 
 def test_psnr_of_a_known_error() -> None:

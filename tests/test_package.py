@@ -97,7 +97,7 @@ def test_the_wheel_finds_its_models_from_anywhere(installed: Path) -> None:
     program = "from gemino import zoo; print(*zoo.names())"
     found = run(installed / "venv/bin/python", "-c", program, cwd=installed).split()
     assert found == sorted(path.parent.name for path in (ROOT / "models").glob("*/config.toml"))
-    program = "from gemino.evaluation.metrics import load_lpips; print(load_lpips())"
+    program = "from gemino.runtime.perceptual import load_lpips; print(load_lpips())"
     assert "Lpips(" in run(installed / "venv/bin/python", "-c", program, cwd=installed)
 
 

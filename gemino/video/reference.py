@@ -35,7 +35,11 @@ def encode_picture(frame: Frame, max_bytes: int) -> bytes:
     asked: a call without a reference would be worse. Raises ValueError for another shape.
     """
     side = frame.shape[0]
-    if frame.shape != (side, side, 3) or side % 2 or not MIN_REFERENCE_PX <= side <= MAX_REFERENCE_PX:
+    if (
+        frame.shape != (side, side, 3)
+        or side % 2
+        or not MIN_REFERENCE_PX <= side <= MAX_REFERENCE_PX
+    ):
         raise ValueError(f"a reference is square, even, 64..1024 px, not {list(frame.shape)}")
     low, high = _CRF_RANGE  # invariant: `best` is the finest coding found that fits
     crf, best = _CRF_START, b""

@@ -135,7 +135,9 @@ class VpxDecoder:
         picture = pictures[-1]
         if picture.width != picture.height or not 16 <= picture.width <= MAX_LR_PX:
             self.intact = False
-            raise CodecError(f"LR picture of {picture.width}x{picture.height} is not square <= 1024")
+            raise CodecError(
+                f"LR picture of {picture.width}x{picture.height} is not square <= 1024"
+            )
         if picture.key_frame:
             self.intact = True
         return from_video_frame(picture)

@@ -1,0 +1,114 @@
+"""The whole network and its one dial.
+
+What is unusual about it:
+
+- the reference is encoded once (`encode_reference`), not with every frame, and nothing is cached
+  on the module: the caller holds `ReferenceFeatures`;
+- motion comes from the two low-resolution pictures; no keypoints travel;
+- one network serves every LR size and bitrate: it is told the rung;
+- almost all arithmetic happens at 1/8 and 1/4 of the output's size;
+- fully convolutional: the same weights give any output of 256 to 1024 px (a multiple of 8).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gemino.config import ModelConfig
+from gemino.nn.blocks import planar, resize
+from gemino.nn.generator import Generator, ReferenceEncoder, ReferenceFeatures, Synthesis
+from gemino.nn.motion import MotionEstimator
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Channels at 1/4 and 1/8 scale, and residual blocks there."""
+
+    width4: int
+    width8: int
+    blocks4: int
+    blocks8: int
+
+
+WIDTHS = {
+    "xs": Widths(16, 32, 1, 1),
+    "s": Widths(32, 64, 2, 2),
+    "l": Widths(64, 128, 3, 4),
+}
+
+
+def rung_vector(lr_px: int, log2_bits_per_pixel: float) -> list[float]:
+    """The network's rung input, about -1..1: LR size, and bits per pixel (`BitsPerPixelMeter`)."""
+    return [math.log2(lr_px / 128), (log2_bits_per_pixel + 5.0) / 2.0]
+
+
+class GeminoNet(nn.Module):
+    """The multi-scale, high-frequency-conditional super-resolution network."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        widths = WIDTHS[config.size]
+        self.config = config
+        self.motion = MotionEstimator()
+        self.reference = ReferenceEncoder(widths.width4, widths.width8)
+        self.generator = Generator(widths.width4, widths.width8, widths.blocks4, widths.blocks8)
+
+    def encode_reference(self, reference: Tensor, lr_px: int) -> ReferenceFeatures:
+        """Everything that depends on the reference [B, 3, S, S] and the LR size alone.
+
+        Raises ValueError where S is not a multiple of 8 in 128..1024.
+        """
+        size = reference.shape[-1]
+        if reference.shape[-2] != size or size % 8 or not 128 <= size <= 1024:
+            raise ValueError(f"a reference is square, a multiple of 8 in 128..1024, not {size}")
+        lr = resize(reference, lr_px)
+        low = resize(lr, size // 4)
+        quarter, eighth = self.reference(reference)
+        band = planar(reference) - resize(planar(low), size)
+        return ReferenceFeatures(quarter, eighth, band, low, self.motion.pyramid(lr))
+
+    def synthesize(self, features: ReferenceFeatures, lr: Tensor, rung: Tensor) -> Tensor:
+        """The full picture [B, 3, S, S] in 0..1 for `lr` [B, 3, s, s] and `rung` [B, 2]."""
+        return self.explain(features, lr, rung).frame
+
+    def explain(
+        self, features: ReferenceFeatures, lr: Tensor, rung: Tensor, gate_limit: float = 1.0
+    ) -> Synthesis:
+        """`synthesize`, with flow and gates. gate_limit 0 shuts the reference out."""
+        coarse = self.motion(self.motion.pyramid(lr), features.pyramid)
+        synthesis: Synthesis = self.generator(features, lr, rung, coarse, gate_limit)
+        return synthesis
+
+    # nn.Module wants a forward; for counting and export it is one frame.
+    forward = synthesize
+
+
+def build(config: ModelConfig) -> GeminoNet:
+    """An untrained network of `config.size`, ready for weights."""
+    return GeminoNet(config)
+
+
+def count_macs(model: GeminoNet, output_px: int, lr_px: int) -> int:
+    """Multiply-accumulates of the convolutions of one frame, the reference left out."""
+    total = 0
+
+    def add(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(layer, nn.Conv2d)
+        total += output[0].numel() * layer.weight[0].numel()
+
+    with torch.inference_mode():
+        features = model.encode_reference(torch.rand(1, 3, output_px, output_px), lr_px)
+        hooks = [
+            layer.register_forward_hook(add)
+            for layer in model.modules()
+            if isinstance(layer, nn.Conv2d)
+        ]
+        try:
+            model.synthesize(features, torch.rand(1, 3, lr_px, lr_px), torch.zeros(1, 2))
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return total

@@ -1,0 +1,1 @@
+"""Training: clips, the real codec in the loop, losses, and the loop itself."""

@@ -1,0 +1,193 @@
+"""From a folder of clips to batches.
+
+Every batch follows from (seed, step) alone, so that a resumed training meets the very batches
+that the uninterrupted one would have met.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gemino.config import Rung
+from gemino.errors import MediaError
+from gemino.nn.model import rung_vector
+from gemino.training.degrade import ACTIVITY_PX, Sequence, SequenceSettings, View, load_or_build
+
+SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi"}
+
+# LR size: how often a batch has it, and the nominal rates to draw from (kbps).
+RUNGS: dict[int, tuple[float, tuple[float, ...]]] = {
+    64: (0.08, (5.0, 8.0)),
+    128: (0.52, (9.0, 12.0, 15.0, 20.0)),
+    192: (0.18, (13.0, 18.0, 26.0)),
+    256: (0.22, (22.0, 32.0, 50.0)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's examples: tensors are float32 0..1.
+
+    target, reference [B, 3, S, S]; lr [B, 3, s, s]; rung [B, 2]; crops: for each example the
+    (top, left) of a window, drawn where its clip moves; weight [B]: 0..1, less for soft footage.
+    """
+
+    target: Tensor
+    reference: Tensor
+    lr: Tensor
+    rung: Tensor
+    crops: list[tuple[int, int]]
+    weight: Tensor
+
+    def to(self, device: str) -> "Batch":
+        """The same batch on `device`."""
+        tensors = (self.target, self.reference, self.lr, self.rung)
+        target, reference, lr, rung = (x.to(device, non_blocking=True) for x in tensors)
+        return Batch(target, reference, lr, rung, self.crops, self.weight.to(device))
+
+
+def list_clips(folder: Path) -> list[Path]:
+    """The clips in `folder`, by name. MediaError where there is none."""
+    if not folder.is_dir():
+        raise MediaError(f"{folder} is not a folder; give one that holds video clips")
+    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not clips:
+        raise MediaError(f"no clips in {folder}; put {', '.join(sorted(SUFFIXES))} files there")
+    return clips
+
+
+def draw_settings(output_px: int, view: int, rng: Generator) -> SequenceSettings:
+    """Settings of a clip's `view`-th sequence: the first plain, others zoomed and tinted."""
+    rungs = [
+        Rung("vp8", px, float(kbps))
+        for px, (_, rates) in RUNGS.items()
+        for kbps in rng.choice(rates, size=2 if px == 128 else 1, replace=False)
+    ]
+    if view == 0:
+        return SequenceSettings(output_px, tuple(rungs))
+    exposure = rng.uniform(0.8, 1.15)
+    red, green, blue = (float(exposure * gain) for gain in rng.uniform(0.94, 1.06, 3))
+    zoomed = View(
+        zoom=float(rng.uniform(0.68, 0.95)),
+        shift_x=float(rng.uniform(-0.6, 0.6)),
+        shift_y=float(rng.uniform(-0.8, 0.6)),
+        gains=(red, green, blue),
+    )
+    return SequenceSettings(output_px, tuple(rungs), zoomed)
+
+
+def build_all(
+    jobs: list[tuple[Path, SequenceSettings]],
+    cache: Path,
+    workers: int,
+    progress: Callable[[str], None],
+) -> list[Sequence]:
+    """Sequences of all `jobs` in order; one that fails is named through `progress`
+    and left out.
+
+    Raises MediaError where none is left.
+    """
+    done: dict[int, Sequence] = {}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting = {
+            pool.submit(load_or_build, clip, settings, cache): index
+            for index, (clip, settings) in enumerate(jobs)
+        }
+        try:
+            for future in as_completed(waiting):
+                index = waiting[future]
+                try:
+                    future.result()
+                    clip, settings = jobs[index]
+                    done[index] = load_or_build(clip, settings, cache)
+                    progress(f"{clip.name} is ready")
+                except MediaError as error:
+                    progress(f"left out: {error}")
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if not done:
+        raise MediaError("no clip could be used; the lines above say why")
+    return [done[index] for index in sorted(done)]
+
+
+class Sampler:
+    """Draws batches from sequences."""
+
+    def __init__(self, sequences: list[Sequence], batch: int, crop_px: int, seed: int) -> None:
+        self.sequences = sequences
+        self.batch = batch
+        self.crop_px = crop_px
+        self.seed = seed
+        sharpness = np.array([sequence.sharpness for sequence in sequences])
+        # Soft footage teaches softness: its textures count for less.
+        self._weights = np.clip(sharpness / np.median(sharpness), 0.3, 1.0)
+        lengths = np.array([len(sequence.frames) for sequence in sequences], float)
+        self._odds = np.sqrt(lengths) / np.sqrt(lengths).sum()
+        self._sizes = list(RUNGS)
+        odds = np.array([RUNGS[px][0] for px in self._sizes])
+        self._size_odds = odds / odds.sum()
+
+    def draw(self, step: int) -> Batch:
+        """The batch of `step`."""
+        rng = np.random.default_rng([self.seed, step])
+        lr_px = int(rng.choice(self._sizes, p=self._size_odds))
+        rows = [self._example(rng, lr_px) for _ in range(self.batch)]
+        return Batch(
+            target=to_tensor([row[0] for row in rows]),
+            reference=to_tensor([row[1] for row in rows]),
+            lr=to_tensor([row[2] for row in rows]),
+            rung=torch.tensor([row[3] for row in rows], dtype=torch.float32),
+            crops=[row[4] for row in rows],
+            weight=torch.tensor([row[5] for row in rows], dtype=torch.float32),
+        )
+
+    def _example(
+        self, rng: Generator, lr_px: int
+    ) -> tuple[
+        NDArray[np.uint8],
+        NDArray[np.uint8],
+        NDArray[np.uint8],
+        list[float],
+        tuple[int, int],
+        float,
+    ]:
+        which = int(rng.choice(len(self.sequences), p=self._odds))
+        sequence = self.sequences[which]
+        rungs = [rung for rung in sequence.lr if rung.size_px == lr_px]
+        pictures, levels = sequence.lr[rungs[rng.integers(len(rungs))]]
+        at = int(rng.integers(len(sequence.frames)))
+        target = sequence.frames[at]
+        reference = sequence.references[rng.integers(len(sequence.references))]
+        lr = pictures[at]
+        crop = self._crop(rng, sequence.activity, target.shape[0])
+        if rng.random() < 0.5:
+            target, reference, lr = (x[:, ::-1] for x in (target, reference, lr))
+            crop = (crop[0], target.shape[0] - self.crop_px - crop[1])
+        vector = rung_vector(lr_px, float(levels[at]))
+        return target, reference, lr, vector, crop, float(self._weights[which])
+
+    def _crop(self, rng: Generator, activity: NDArray[np.float32], side: int) -> tuple[int, int]:
+        """A window's corner: half of the time anywhere, else around a place that moves."""
+        room = side - self.crop_px
+        if rng.random() < 0.5:
+            return int(rng.integers(room + 1)), int(rng.integers(room + 1))
+        odds = activity.ravel().astype(np.float64)
+        row, column = divmod(int(rng.choice(odds.size, p=odds / odds.sum())), ACTIVITY_PX)
+        corner = [
+            round((place + 0.5) / ACTIVITY_PX * side - self.crop_px / 2) for place in (row, column)
+        ]
+        return min(max(corner[0], 0), room), min(max(corner[1], 0), room)
+
+
+def to_tensor(pictures: list[NDArray[np.uint8]]) -> Tensor:
+    """uint8 [H, W, 3] pictures as float32 [B, 3, H, W] in 0..1, channels innermost."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255

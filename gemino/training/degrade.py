@@ -1,0 +1,226 @@
+"""What a clip looks like after the real codec: cached sequences for training.
+
+Each clip is played through the very encoder of a call, whole and inter-coded, at several rungs. A
+lone key frame per picture would be 2-6 dB cleaner than what a call delivers and the network would
+learn to trust what it will never see. References pass through the real still codec.
+
+Kept on disk as plain .npy arrays, memory-mapped when read, every `stride`-th picture only (the
+codec still sees all of them). The folder's name carries a fingerprint of clip and settings, so a
+change of either builds anew; a half-built folder is never taken for a whole one.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gemino import media
+from gemino.config import Rung
+from gemino.errors import MediaError
+from gemino.frames import Frame, crop_square, resize
+from gemino.rate import BitsPerPixelMeter
+from gemino.video.reference import decode_picture, encode_picture
+from gemino.video.vpx import VpxDecoder, VpxEncoder
+
+ACTIVITY_PX = 64
+_FORMAT = 3
+_MAX_FRAMES_KEPT = 400
+_KEPT_PER_S = 8.0
+_MAX_FPS = 32.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One way of looking at a clip: a centred zoom-in, shifted, and a gain per colour.
+
+    zoom: side of the crop over the clip's, 0.5..1. shift_x, shift_y: -1..1 of the room left.
+    gains: multiply R, G and B.
+    """
+
+    zoom: float = 1.0
+    shift_x: float = 0.0
+    shift_y: float = 0.0
+    gains: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def apply(self, frame: Frame, size_px: int) -> Frame:
+        """`frame` [H, W, 3] seen this way, [size_px, size_px, 3]."""
+        square = crop_square(frame)
+        side = square.shape[0]
+        inner = max(int(side * self.zoom), 16)
+        room = (side - inner) / 2
+        left, top = round(room * (1 + self.shift_x)), round(room * (1 + self.shift_y))
+        picture = resize(square[top : top + inner, left : left + inner], size_px)
+        if self.gains == (1.0, 1.0, 1.0):
+            return picture
+        return np.asarray(np.clip(picture * np.array(self.gains, np.float32), 0, 255), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceSettings:
+    """What decides the contents of a cached sequence."""
+
+    output_px: int
+    rungs: tuple[Rung, ...]
+    view: View = View()
+    references: int = 4
+    reference_bytes: tuple[int, ...] = (6_000, 10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A cached sequence; arrays are memory-mapped.
+
+    frames uint8 [N, S, S, 3]. lr[rung] = (pictures uint8 [N, s, s, 3], levels float32 [N]): the
+    decoded LR stream and its log2 bits per pixel. references uint8 [R, S, S, 3]. activity
+    float32 [64, 64], sums to 1: where the clip moves. sharpness: mean gradient, 0..255.
+    kbps[rung]: the stream's real rate.
+    """
+
+    name: str
+    frames: NDArray[np.uint8]
+    lr: dict[Rung, tuple[NDArray[np.uint8], NDArray[np.float32]]]
+    references: NDArray[np.uint8]
+    activity: NDArray[np.float32]
+    sharpness: float
+    kbps: dict[Rung, float]
+
+
+def load_or_build(clip: Path, settings: SequenceSettings, cache: Path) -> Sequence:
+    """The cached sequence of `clip`, built first if it is not there.
+
+    Raises MediaError, naming the clip, where it cannot be decoded or has under two pictures.
+    """
+    folder = cache / f"{clip.stem}-{_fingerprint(clip, settings)}"
+    if not folder.exists():
+        unfinished = cache / f".{folder.name}.{os.getpid()}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        try:
+            _build(clip, settings, unfinished)
+            unfinished.replace(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return _load(folder, clip.stem, settings)
+
+
+def _fingerprint(clip: Path, settings: SequenceSettings) -> str:
+    try:
+        digest = hashlib.sha256(clip.read_bytes())
+    except OSError as error:
+        raise MediaError(f"cannot read {clip}: {error.strerror}") from error
+    digest.update(json.dumps([_FORMAT, asdict(settings)], sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+@dataclass
+class _Stream:
+    """One rung's encoder and decoder, and what came out so far."""
+
+    encoder: VpxEncoder
+    decoder: VpxDecoder
+    meter: BitsPerPixelMeter = field(default_factory=BitsPerPixelMeter)
+    pictures: list[Frame] = field(default_factory=list)
+    levels: list[float] = field(default_factory=list)
+    payload_bytes: int = 0
+
+    def push(self, frame: Frame, keep: bool) -> None:
+        coded = self.encoder.encode(resize(frame, self.encoder.rung.size_px))
+        self.payload_bytes += len(coded.data)
+        level = self.meter.update(len(coded.data), self.encoder.rung.size_px)
+        picture = self.decoder.decode(coded.data)
+        if keep:
+            self.pictures.append(picture)
+            self.levels.append(level)
+
+
+def _build(clip: Path, settings: SequenceSettings, folder: Path) -> None:
+    info = media.probe(clip)
+    skip = 2 if info.fps > _MAX_FPS else 1
+    fps = info.fps / skip
+    stride = max(round(float(fps) / _KEPT_PER_S), 1)
+    streams = [_Stream(VpxEncoder(rung, fps), VpxDecoder(rung.codec)) for rung in settings.rungs]
+    kept: list[Frame] = []
+    count = 0
+    for frame in _frames(clip, skip, settings):
+        keep = count % stride == 0
+        count += 1
+        if keep:
+            kept.append(frame)
+        for stream in streams:
+            stream.push(frame, keep)
+        if len(kept) >= _MAX_FRAMES_KEPT:
+            break
+    if len(kept) < 2:
+        raise MediaError(f"{clip} has {count} pictures; training needs a second of video")
+
+    np.save(folder / "frames.npy", np.stack(kept))
+    np.save(folder / "references.npy", _references(kept, settings))
+    np.save(folder / "activity.npy", _activity(kept))
+    rates = []
+    for index, stream in enumerate(streams):
+        np.save(folder / f"lr{index}.npy", np.stack(stream.pictures))
+        np.save(folder / f"levels{index}.npy", np.array(stream.levels, np.float32))
+        rates.append(stream.payload_bytes * 8 / 1000 * float(fps) / count)
+    meta = {"kbps": rates, "sharpness": _sharpness(kept)}
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def _frames(clip: Path, skip: int, settings: SequenceSettings) -> Iterator[Frame]:
+    for index, timed in enumerate(media.read_frames(clip)):
+        if index % skip == 0:
+            yield settings.view.apply(timed.frame, settings.output_px)
+
+
+def _references(frames: list[Frame], settings: SequenceSettings) -> NDArray[np.uint8]:
+    places = np.linspace(0, len(frames) - 1, settings.references).round().astype(int)
+    budgets = settings.reference_bytes
+    return np.stack(
+        [
+            decode_picture(encode_picture(frames[at], budgets[index % len(budgets)]))
+            for index, at in enumerate(places)
+        ]
+    )
+
+
+def _activity(frames: list[Frame]) -> NDArray[np.float32]:
+    """Where pixels change over the clip: mouth, eyes, hands, rather than the wall behind."""
+    small = np.stack([resize(frame, ACTIVITY_PX) for frame in frames]).astype(np.float32)
+    deviation = small.std(0).mean(2)
+    spread = np.asarray(cv2.GaussianBlur(deviation, (0, 0), 1.5), np.float32)
+    return np.asarray(spread / max(float(spread.sum()), 1e-6), np.float32)
+
+
+def _sharpness(frames: list[Frame]) -> float:
+    """Mean absolute Laplacian at full scale: low for footage that was upscaled or starved."""
+    middle = cv2.cvtColor(frames[len(frames) // 2], cv2.COLOR_RGB2GRAY)
+    return float(np.abs(cv2.Laplacian(middle, cv2.CV_32F)).mean())
+
+
+def _load(folder: Path, name: str, settings: SequenceSettings) -> Sequence:
+    def array(stem: str) -> NDArray[np.generic]:
+        return np.asanyarray(np.load(folder / f"{stem}.npy", mmap_mode="r", allow_pickle=False))
+
+    meta = json.loads((folder / "meta.json").read_text())
+    lr = {
+        rung: (
+            array(f"lr{index}").view(np.uint8),
+            np.asarray(array(f"levels{index}"), np.float32),
+        )
+        for index, rung in enumerate(settings.rungs)
+    }
+    return Sequence(
+        name=name,
+        frames=array("frames").view(np.uint8),
+        lr=lr,
+        references=array("references").view(np.uint8),
+        activity=np.asarray(array("activity"), np.float32),
+        sharpness=float(meta["sharpness"]),
+        kbps=dict(zip(settings.rungs, meta["kbps"], strict=True)),
+    )

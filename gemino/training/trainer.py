@@ -1,0 +1,192 @@
+"""The loop: draw, synthesise, judge, step; now and then look, save and show.
+
+Deterministic in (seed, step) but for the learning rate of a training bounded by minutes, which
+follows the time used so far.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gemino.nn.lpips import Lpips
+from gemino.nn.model import GeminoNet, rung_vector
+from gemino.training import checkpoint
+from gemino.training.checkpoint import Average, Clock
+from gemino.training.clips import Sampler, to_tensor
+from gemino.training.degrade import Sequence
+from gemino.training.losses import Losses
+
+VALIDATION_FRAMES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """How long and how fast.
+
+    steps, minutes: training ends at whichever comes first. learning_rate: Adam's, at its peak.
+    device: a torch device. bf16: autocast to bfloat16. save_every_s: between checkpoints.
+    validate_every: steps between looks at people not trained on.
+    """
+
+    steps: int
+    minutes: float
+    learning_rate: float = 5e-4
+    warmup_steps: int = 100
+    device: str = "cpu"
+    bf16: bool = True
+    save_every_s: float = 240.0
+    validate_every: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the loop says after a step; terms are means since the last report."""
+
+    step: int
+    seconds: float
+    learning_rate: float
+    terms: dict[str, float]
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What validation saw: LPIPS per clip, and a grid uint8 [H, W, 3] of
+    upsampled LR | synthesised | target, a clip a row."""
+
+    step: int
+    lpips: dict[str, float]
+    grid: NDArray[np.uint8]
+
+
+class Trainer:
+    """Owns the network, its average and its optimiser."""
+
+    def __init__(
+        self, config: TrainingConfig, model: GeminoNet, losses: Losses, sampler: Sampler
+    ) -> None:
+        self.config, self.losses, self.sampler = config, losses, sampler
+        self.model = model.to(config.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Average(self.model)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), betas=(0.9, 0.98))
+        self.clock = Clock()
+
+    def resume(self, folder: Path) -> bool:
+        """Go on from the checkpoint in `folder`; False where there is none."""
+        clock = checkpoint.load(folder, self.model, self.average, self.optimizer)
+        if clock is not None:
+            self.clock = clock
+        return clock is not None
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint into `folder`."""
+        checkpoint.save(folder, self.model, self.average, self.optimizer, self.clock)
+
+    @property
+    def fraction(self) -> float:
+        """0..1: how much of the training is done."""
+        by_time = self.clock.seconds / (60 * self.config.minutes)
+        return min(max(self.clock.step / self.config.steps, by_time), 1.0)
+
+    def run(
+        self,
+        folder: Path,
+        report: Callable[[Report], None],
+        look: Callable[[Look], None],
+        validation: list[Sequence],
+        alex: Lpips,
+    ) -> None:
+        """Train to the end, saving into `folder` on the way and at the end.
+
+        KeyboardInterrupt saves too, and goes on upwards.
+        """
+        saved_at = self.clock.seconds
+        try:
+            while self.fraction < 1.0:
+                report(self._step())
+                if validation and self.clock.step % self.config.validate_every == 0:
+                    look(self.validate(validation, alex))
+                if self.clock.seconds - saved_at >= self.config.save_every_s:
+                    self.save(folder)
+                    saved_at = self.clock.seconds
+        finally:
+            if self.clock.step:
+                self.save(folder)
+
+    def _step(self) -> Report:
+        start = time.perf_counter()
+        rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = self.sampler.draw(self.clock.step).to(self.config.device)
+        with self._autocast():
+            features = self.model.encode_reference(batch.reference, batch.lr.shape[-1])
+            synthesis = self.model.explain(features, batch.lr, batch.rung)
+            loss, terms = self.losses(batch, features, synthesis)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        # One broken batch must not end hours of training: skip it and say so in the log.
+        if bool(torch.isfinite(norm)):
+            self.optimizer.step()
+            self.average.update(self.model, self.clock.step)
+        self.clock.step += 1
+        self.clock.seconds += time.perf_counter() - start
+        terms["gradient_norm"] = float(norm)
+        return Report(self.clock.step, self.clock.seconds, rate, terms, self.fraction)
+
+    def _learning_rate(self) -> float:
+        """Linear warm-up, then a half cosine down to 2 %."""
+        warm = min(1.0, (self.clock.step + 1) / self.config.warmup_steps)
+        cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.fraction))
+        return self.config.learning_rate * warm * cosine
+
+    def _autocast(self) -> torch.autocast:
+        kind = torch.device(self.config.device).type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.config.bf16)
+
+    @torch.inference_mode()
+    def validate(self, sequences: list[Sequence], alex: Lpips) -> Look:
+        """LPIPS of the averaged weights; each sequence's first picture is its reference."""
+        trained = {name: x.clone() for name, x in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average.weights)
+        try:
+            lpips: dict[str, float] = {}
+            rows = []
+            for sequence in sequences:
+                distance, row = self._validate_one(sequence, alex)
+                lpips[sequence.name] = distance
+                rows.append(row)
+        finally:
+            self.model.load_state_dict(trained)
+        return Look(self.clock.step, lpips, np.concatenate(rows))
+
+    def _validate_one(self, sequence: Sequence, alex: Lpips) -> tuple[float, NDArray[np.uint8]]:
+        rung = next(iter(sequence.lr))
+        pictures, levels = sequence.lr[rung]
+        places = np.linspace(1, len(pictures) - 1, VALIDATION_FRAMES).round().astype(int)
+        count = len(places)
+        device = self.config.device
+        target = to_tensor([sequence.frames[at] for at in places]).to(device)
+        lr = to_tensor([pictures[at] for at in places]).to(device)
+        vectors = [rung_vector(rung.size_px, float(levels[at])) for at in places]
+        with self._autocast():
+            reference = to_tensor([sequence.references[0]] * count).to(device)
+            features = self.model.encode_reference(reference, rung.size_px)
+            shown = self.model.synthesize(features, lr, torch.tensor(vectors, device=device))
+        distance = float(alex(shown, target).mean())
+        side = target.shape[-1] // 2
+        last = [torch.nn.functional.interpolate(x[-1:], (side, side)) for x in (lr, shown, target)]
+        return distance, _picture(torch.cat(last, dim=3))
+
+
+def _picture(x: Tensor) -> NDArray[np.uint8]:
+    """[1, 3, H, W] in 0..1 as uint8 [H, W, 3]."""
+    return (x[0].permute(1, 2, 0).float().cpu().numpy() * 255 + 0.5).astype(np.uint8)

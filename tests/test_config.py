@@ -1,0 +1,30 @@
+"""Configuration: bounds and the ladder."""
+
+import pytest
+
+from gemino.config import Rung, ladder
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"codec": "h264"},
+        {"size_px": 63},
+        {"size_px": 100},
+        {"size_px": 1040},
+        {"video_kbps": 4.9},
+        {"video_kbps": 1001.0},
+        {"video_kbps": float("nan")},
+    ],
+)
+def test_a_rung_out_of_bounds_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong)).split("_")[0]):
+        Rung(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_ladder_never_shrinks_as_the_rate_grows() -> None:
+    rungs = [ladder(kbps) for kbps in (1, 5, 8, 12, 20, 40, 100, 400, 5000)]
+    sizes = [rung.size_px for rung in rungs]
+    assert sizes == sorted(sizes)
+    assert rungs[0].video_kbps == 5
+    assert rungs[-1].video_kbps == 1000

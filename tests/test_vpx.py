@@ -1,0 +1,166 @@
+"""LR streams: rate, time base, key frames, reconfiguration, damage."""
+
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from gemino import media
+from gemino.config import LrCodec, Rung
+from gemino.errors import CodecError
+from gemino.frames import Frame, from_video_frame, prepare, resize
+from gemino.video.vpx import VpxDecoder, VpxEncoder, picture_size_px
+
+WEBCAM = Path(__file__).parent.parent / "samples" / "webcam.mp4"
+
+
+@pytest.fixture(scope="module")
+def talk() -> list[Frame]:
+    """Four seconds of the shipped clip, 256 px."""
+    return [prepare(timed.frame, 256) for timed in islice(media.read_frames(WEBCAM), 120)]
+
+
+def psnr(a: Frame, b: Frame) -> float:
+    return float(cv2.PSNR(a, b))
+
+
+@pytest.mark.parametrize(
+    ("rung", "least_psnr"),
+    [
+        (Rung("vp8", 128, 15), 26.0),
+        (Rung("vp8", 256, 40), 27.0),
+        (Rung("vp8", 256, 400), 36.0),
+        (Rung("vp9", 128, 15), 28.0),
+        (Rung("vp9", 256, 60), 31.0),
+    ],
+)
+def test_asked_kbps_are_delivered_and_the_picture_is_there(
+    talk: list[Frame], rung: Rung, least_psnr: float
+) -> None:
+    encoder, decoder = VpxEncoder(rung, Fraction(30)), VpxDecoder(rung.codec)
+    total, quality = 0, []
+    for frame in talk:
+        small = resize(frame, rung.size_px)
+        coded = encoder.encode(small)
+        total += len(coded.data)
+        quality.append(psnr(decoder.decode(coded.data), small))
+    kbps = total * 8 / 1000 / (len(talk) / 30)
+    assert kbps == pytest.approx(rung.video_kbps, rel=0.25)
+    assert np.mean(quality) > least_psnr
+
+
+@pytest.mark.parametrize("fps", [Fraction(15), Fraction(30000, 1001), Fraction(60)])
+def test_the_rate_does_not_depend_on_the_time_base(talk: list[Frame], fps: Fraction) -> None:
+    """Judged over the last third: the rate control takes seconds to settle, from below."""
+    encoder = VpxEncoder(Rung("vp8", 128, 30), fps)
+    forth_and_back = talk + talk[::-1]
+    sizes = [len(encoder.encode(resize(frame, 128)).data) for frame in forth_and_back]
+    settled = sizes[-len(sizes) // 3 :]
+    assert sum(settled) * 8 / 1000 * float(fps) / len(settled) == pytest.approx(30, rel=0.2)
+
+
+@pytest.mark.parametrize("size_px", [64, 512, 1024])
+@pytest.mark.parametrize("codec", ["vp8", "vp9"])
+def test_extreme_sizes_and_rates(talk: list[Frame], codec: LrCodec, size_px: int) -> None:
+    for kbps in (5.0, 1000.0):
+        encoder, decoder = VpxEncoder(Rung(codec, size_px, kbps)), VpxDecoder(codec)
+        for frame in talk[:3]:
+            shown = decoder.decode(encoder.encode(resize(frame, size_px)).data)
+        assert shown.shape == (size_px, size_px, 3)
+
+
+@pytest.mark.parametrize("codec", ["vp8", "vp9"])
+def test_key_frames_come_first_and_on_demand_only(talk: list[Frame], codec: LrCodec) -> None:
+    encoder = VpxEncoder(Rung(codec, 128, 20))
+    keys = [
+        encoder.encode(resize(frame, 128), force_keyframe=index == 17).keyframe
+        for index, frame in enumerate(talk[:40])
+    ]
+    assert [index for index, key in enumerate(keys) if key] == [0, 17]
+
+
+def test_size_and_rate_change_in_mid_stream_at_a_key_frame(talk: list[Frame]) -> None:
+    encoder, decoder = VpxEncoder(Rung("vp8", 128, 15)), VpxDecoder("vp8")
+    decoder.decode(encoder.encode(resize(talk[0], 128)).data)
+    encoder.reconfigure(Rung("vp8", 192, 30))
+    coded = encoder.encode(resize(talk[1], 192))
+    assert coded.keyframe
+    assert picture_size_px(coded.data) == 192
+    assert decoder.decode(coded.data).shape == (192, 192, 3)
+
+
+def test_a_frame_of_another_size_is_refused_rather_than_scaled() -> None:
+    with pytest.raises(ValueError, match="128"):
+        VpxEncoder(Rung("vp8", 128, 15)).encode(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_another_decoder_reads_our_stream(talk: list[Frame]) -> None:
+    """FFmpeg's own VP8 decoder is ours; libvpx's must show the same pixels."""
+    encoder, ours = VpxEncoder(Rung("vp8", 128, 20)), VpxDecoder("vp8")
+    theirs = av.CodecContext.create("libvpx", "r")
+    assert isinstance(theirs, av.VideoCodecContext)
+    for frame in talk[:20]:
+        data = encoder.encode(resize(frame, 128)).data
+        pictures = theirs.decode(av.Packet(data)) or theirs.decode(None)
+        assert np.array_equal(ours.decode(data), from_video_frame(pictures[-1]))
+
+
+def test_a_lost_picture_is_noticed_until_the_next_key_frame(talk: list[Frame]) -> None:
+    encoder, decoder = VpxEncoder(Rung("vp8", 128, 20)), VpxDecoder("vp8")
+    intact = []
+    for index, frame in enumerate(talk[:12]):
+        coded = encoder.encode(resize(frame, 128), force_keyframe=index == 9)
+        if index != 5:
+            decoder.decode(coded.data, index)
+            intact.append(decoder.intact)
+    assert intact == [True] * 5 + [False] * 3 + [True] * 3
+
+
+def test_picture_numbers_wrap_at_15_bits(talk: list[Frame]) -> None:
+    encoder, decoder = VpxEncoder(Rung("vp8", 128, 20)), VpxDecoder("vp8")
+    for number in (32766, 32767, 0, 1):
+        decoder.decode(encoder.encode(resize(talk[0], 128)).data, number)
+    assert decoder.intact
+
+
+def test_damage_is_a_codec_error_and_the_decoder_lives_on(talk: list[Frame]) -> None:
+    encoder, decoder = VpxEncoder(Rung("vp8", 128, 20)), VpxDecoder("vp8")
+    key = encoder.encode(resize(talk[0], 128)).data
+    inter = encoder.encode(resize(talk[1], 128)).data
+    for junk in (b"", b"\x00", inter, b"\xff" * 50, bytes(2_000_000)):
+        with pytest.raises(CodecError):
+            decoder.decode(junk)
+        assert not decoder.intact
+    assert decoder.decode(key).shape == (128, 128, 3)
+    assert decoder.intact
+
+
+def test_mutated_pictures_raise_nothing_but_codec_errors(talk: list[Frame]) -> None:
+    random = np.random.default_rng(0)
+    encoder = VpxEncoder(Rung("vp8", 64, 20))
+    coded = [encoder.encode(resize(frame, 64)).data for frame in talk[:10]]
+    for _ in range(60):
+        decoder = VpxDecoder("vp8")
+        for data in coded:
+            mutated = bytearray(data)
+            for place in random.integers(0, len(data), 3):
+                mutated[place] = random.integers(256)
+            try:
+                shown = decoder.decode(bytes(mutated))
+            except CodecError:
+                continue
+            assert shown.shape[0] == shown.shape[1] <= 1024
+
+
+def test_a_picture_that_is_not_square_is_refused() -> None:
+    context = av.CodecContext.create("libvpx", "w")
+    assert isinstance(context, av.VideoCodecContext)
+    context.width, context.height, context.pix_fmt = 128, 64, "yuv420p"
+    context.time_base = Fraction(1, 30)
+    data = bytes(context.encode(av.VideoFrame(128, 64, "yuv420p"))[0])
+    with pytest.raises(CodecError, match="128x64"):
+        VpxDecoder("vp8").decode(data)
