@@ -176,6 +176,7 @@ class Peer:
         self.conversation = talk = Conversation(
             self.options, self.outgoing, self.incoming, time.monotonic()
         )
+        self._open_files(time.monotonic())  # before Hello: media may follow at once
         self._say([talk.hello()])
         for data in self._early:
             self._on_message(data)
@@ -185,7 +186,8 @@ class Peer:
             talk.check(now)
             if talk.greeted and not talk.started:
                 talk.started = True
-                self._start(now)
+                if self.outgoing is not None:
+                    self.outgoing.clock.start()
             if talk.started:
                 self._say(talk.messages(now))
                 if self.incoming is not None:
@@ -198,18 +200,17 @@ class Peer:
             await asyncio.sleep(_TICK_S)
         await self._measure()
 
-    def _start(self, now: float) -> None:
-        if self.incoming is not None:
-            receiving = [
-                t.kind
-                for t in self._connection.getTransceivers()
-                if t.currentDirection in ("sendrecv", "recvonly")
-            ]
-            if "video" not in receiving and self.outgoing is None:
-                raise CallError("neither peer has a clip to send: give one of them --input")
-            self.incoming.start(now, with_audio="audio" in receiving)
-        if self.outgoing is not None:
-            self.outgoing.clock.start()
+    def _open_files(self, now: float) -> None:
+        if self.incoming is None:
+            return
+        receiving = [
+            t.kind
+            for t in self._connection.getTransceivers()
+            if t.currentDirection in ("sendrecv", "recvonly")
+        ]
+        if "video" not in receiving and self.outgoing is None:
+            raise CallError("neither peer has a clip to send: give one of them --input")
+        self.incoming.start(now, with_audio="audio" in receiving)
 
     def _on_message(self, data: bytes | str) -> None:
         if self.conversation is not None:

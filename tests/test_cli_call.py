@@ -1,0 +1,61 @@
+"""The command `gemino-call`: help, one clear line for what is wrong, exit codes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gemino.call.options import LoopbackReport
+from gemino.cli.live import _summary
+
+SAMPLE = Path(__file__).parents[1] / "samples" / "webcam.mp4"
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "gemino.cli.call", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_help_shows_examples() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert "gemino-call --loopback samples/webcam.mp4 -o received.mp4" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --loopback CLIP or --peer ROOM"),
+        (["--loopback", "no-such-clip.mp4"], "no-such-clip.mp4: no such file"),
+        (["--loopback", str(SAMPLE), "-o", "movie.avi"], "name it .mp4"),
+        (["--loopback", str(SAMPLE), "-o", "no-such-folder/x.mp4"], "there is no folder"),
+        (["--loopback", str(SAMPLE), "--kbps", "2"], "kbps must be in 5..1000"),
+        (["--loopback", str(SAMPLE), "--size", "300"], "size must be one of 256, 512, 768, 1024"),
+        (["--peer", "room", "--input", str(SAMPLE)], "--peer needs --server"),
+    ],
+    ids=["nothing", "no clip", "kind", "folder", "kbps", "size", "server"],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    if arguments:
+        assert done.stderr.startswith("error: ")
+        assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_a_call_prints_its_report_as_json(tmp_path: Path) -> None:
+    output = tmp_path / "received.mp4"
+    call = ["--loopback", str(SAMPLE), "--model", "none", "--size", "256", "--seconds", "1"]
+    done = run(*call, "-o", str(output), "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report.keys() == LoopbackReport.__dataclass_fields__.keys()
+    assert report["frames_in_clip"] == 30
+    assert output.stat().st_size > 1_000
+    summary = _summary(LoopbackReport(**report))
+    assert f"{report['frames_shown']} of 30 frames shown" in summary
+    assert str(output) in summary
