@@ -1,12 +1,18 @@
 """`gemino`: the commands, each from its own module."""
 
 from gemino.cli.decode import decode
+from gemino.cli.demo import demo
 from gemino.cli.edge import new_app, run
 from gemino.cli.encode import encode
+from gemino.cli.evaluate import evaluate
+from gemino.cli.train import train
 
 app = new_app("A neural video-conferencing codec: video calls at 15 kbps.")
 app.command()(encode)
 app.command()(decode)
+app.command()(demo)
+app.command()(evaluate)
+app.command()(train)
 
 
 def main() -> None:

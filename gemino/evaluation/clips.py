@@ -9,7 +9,7 @@ import av
 
 from gemino.errors import MediaError
 from gemino.frames import Frame, prepare, to_video_frame
-from gemino.media import DamagedMediaError, probe, read_frames
+from gemino.media import ClipInfo, DamagedMediaError, probe, read_frames
 
 CLIP_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 MAX_SECONDS = 30.0
@@ -22,12 +22,13 @@ class Footage:
 
     size_px: side of the square. fps: the clip's average rate. pictures: every frame as yuv420p,
     which is what every codec compared here takes. originals: the RGB frames [S, S, 3] that
-    quality is measured on, by their place in `pictures`.
+    quality is measured on, every `every`-th, by their place in `pictures`.
     """
 
     name: str
     size_px: int
     fps: Fraction
+    every: int
     pictures: list[av.VideoFrame] = field(repr=False)
     originals: dict[int, Frame] = field(repr=False)
 
@@ -36,18 +37,25 @@ class Footage:
         return len(self.pictures) / float(self.fps)
 
 
-def every(k: int, count: int) -> list[int]:
-    """The places of the frames that quality is measured on: every `k`-th of `count`.
+def expected_frames(info: ClipInfo, max_seconds: float = MAX_SECONDS) -> int:
+    """How many frames `load` will find, as far as the clip says."""
+    most = max(1, round(max_seconds * info.fps))
+    stated = info.frames or round((info.duration_s or max_seconds) * info.fps)
+    return min(max(stated, 1), most)
 
-    They start in the middle of the first step, not at the first frame, which is never typical.
-    """
-    return list(range(min(k // 2, count - 1), count, k))
 
+def load(
+    path: Path,
+    size_px: int,
+    every: int,
+    *,
+    name: str | None = None,
+    max_seconds: float = MAX_SECONDS,
+) -> Footage:
+    """Read the first `max_seconds` of a clip; keep every `every`-th original, not the first.
 
-def load(path: Path, size_px: int, k: int, max_seconds: float = MAX_SECONDS) -> Footage:
-    """Read the first `max_seconds` of a clip; keep every `k`-th original.
-
-    A clip that breaks off is measured up to there. Raises MediaError where there is no frame.
+    name: the file's without suffix, unless given. A clip that breaks off is measured up to there.
+    Raises MediaError where there is no frame.
     """
     info = probe(path)
     most = max(1, round(max_seconds * info.fps))
@@ -56,7 +64,8 @@ def load(path: Path, size_px: int, k: int, max_seconds: float = MAX_SECONDS) -> 
     try:
         for timed in read_frames(path):
             frame = prepare(timed.frame, size_px)
-            if len(pictures) % k == k // 2:
+            # The middle of each step: a first frame is never typical of a stream.
+            if len(pictures) % every == every // 2:
                 originals[len(pictures)] = frame
             last = frame
             pictures.append(to_video_frame(frame))
@@ -67,7 +76,7 @@ def load(path: Path, size_px: int, k: int, max_seconds: float = MAX_SECONDS) -> 
             raise
     if not originals:  # shorter than half a step
         originals[len(pictures) - 1] = last
-    return Footage(path.stem, size_px, info.fps, pictures, originals)
+    return Footage(name or path.stem, size_px, info.fps, every, pictures, originals)
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
