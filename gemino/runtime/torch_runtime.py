@@ -10,6 +10,7 @@ from collections import OrderedDict
 from itertools import pairwise
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 from safetensors import SafetensorError
@@ -84,8 +85,9 @@ class TorchSynthesizer:
             picture = self._model.synthesize(features, self._tensor(lr), rung)[0]
             # Rounded in place: at 1024 px every pass over the picture costs a millisecond.
             scaled = picture.float().mul_(255.0).add_(0.5).clamp_(0.0, 255.0)
-            pixels = scaled.to(torch.uint8).permute(1, 2, 0).contiguous()
-        return np.asarray(pixels.cpu().numpy(), np.uint8)
+            planes = scaled.to(torch.uint8).contiguous().cpu().numpy()
+        # torch interleaves three planes byte by byte, 20 times as slow at 1024 px.
+        return np.asarray(cv2.merge(list(planes)), np.uint8)
 
     def _encoded(self, lr_px: int, reference: Tensor) -> ReferenceFeatures:
         features = self._features.get(lr_px)
