@@ -25,6 +25,7 @@ from gemino.errors import CallError, GeminoError, MediaError, ModelError
 from gemino.frames import Frame, prepare, resize
 from gemino.media import MovieWriter, probe, read_audio, read_frames
 from signaling import SignalingServer
+from tiny_model import write_tiny_model
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 ADDRESS = SAMPLES / "address.mp4"
@@ -301,6 +302,42 @@ async def test_two_peers_may_both_send_and_receive(
         assert 0.5 * sent <= peer.incoming.counters.frames <= sent
     assert probe(outputs[1]).has_audio
     assert not probe(outputs[0]).has_audio
+
+
+async def test_the_network_takes_over_when_its_reference_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, output = make_clip(tmp_path / "clip.mkv", 30), tmp_path / "shown.mkv"
+    media = MediaOptions(size_px=SIZE_PX, model=str(write_tiny_model(tmp_path / "tiny").path))
+    receiving = {"lossless": output, "media": media}
+    async with pair(monkeypatch, {"clip": clip}, receiving) as (sender, receiver):
+        await asyncio.gather(sender.run(), receiver.run())
+    assert receiver.incoming is not None
+    neural = [bool(row["neural"]) for row in receiver.incoming.frame_log()]
+    assert neural == sorted(neural)  # classical pictures first, from then on neural ones
+    assert receiver.incoming.counters.frames_neural == sum(neural) > 0
+    assert receiver.incoming.viewer.model_name == "tiny"
+    assert len(movie_frames(output)) == len(neural)
+
+
+async def test_a_reference_that_cannot_be_decoded_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, output = make_clip(tmp_path / "clip.mkv", 30), tmp_path / "out.mp4"
+    async with pair(monkeypatch, {"clip": clip}, {"output": output}) as (sender, receiver):
+
+        async def send_junk() -> None:
+            while sender.outgoing is None:  # noqa: ASYNC110 - made in the first moments of `run`
+                await asyncio.sleep(0)
+            await sender.outgoing.clock.wait()
+            sender.outgoing._references.send(b"\x01" + bytes(99))
+            sender.outgoing._pictures.take_reference()
+
+        await asyncio.gather(sender.run(), receiver.run(), send_junk())
+    assert receiver.incoming is not None
+    assert sender.outgoing is not None
+    assert receiver.incoming.viewer.rejected_references == 1
+    assert sender.outgoing._pictures._encoder._wanted  # kept until the last one is old enough
 
 
 async def test_peers_of_different_sizes_are_told(

@@ -22,6 +22,7 @@ from gemino.wire import (
     Message,
     ReferenceChunk,
     ReferenceOffer,
+    ReferenceWish,
     SoundTime,
     Stats,
 )
@@ -53,6 +54,7 @@ class Incoming:
         self._report_at: float | None = None
         self._started_at = 0.0
         self._reported_bytes = 0
+        self._rejected = 0
         media = options.media
         self.viewer = Viewer(media.model, media.size_px, self.counters, self._show)
 
@@ -82,7 +84,11 @@ class Incoming:
         self._take(now)
         self.counters.packets_lost = self._buffer.packets_lost
         self.counters.audio_bytes = self._sound.payload_bytes
-        return self._report(now)
+        wishes: list[Message] = []
+        if self.viewer.rejected_references > self._rejected:
+            self._rejected = self.viewer.rejected_references
+            wishes.append(ReferenceWish())
+        return wishes + self._report(now)
 
     def feedback(self, now: float) -> list[Awaitable[None]]:
         """RTCP to be sent now: what to send again, and whether to send a key frame."""

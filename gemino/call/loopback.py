@@ -88,9 +88,11 @@ def _peers(options: LoopbackOptions, url: str, folder: Path) -> list[_Peer]:
         logs = ["--report", str(own / "report.json"), "--frame-log", str(own / "frames.jsonl")]
         peers.append(_Peer(name, [*shared, *logs], own))
     peers[0].arguments += ["--input", str(options.clip)]
-    peers[1].arguments += ["--output", str(options.output or folder / "received.mp4")]
-    if options.record_lossless is not None:
-        peers[1].arguments += ["--record-lossless", str(options.record_lossless)]
+    output, lossless = options.output, options.record_lossless
+    if output is None and lossless is None:
+        output = folder / "received.mp4"  # a receiver receives into something
+    for option, path in (("--output", output), ("--record-lossless", lossless)):
+        peers[1].arguments += [option, str(path)] if path is not None else []
     return peers
 
 

@@ -1,6 +1,6 @@
 """What a call is asked for, and what it reports."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,6 @@ class LoopbackReport:
     output: str | None = None
     record_lossless: str | None = None
     frame_log: str | None = None
-    stages: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values for json.dumps."""

@@ -4,6 +4,7 @@ One worker thread decodes and reconstructs. It takes what `Playout` says is due,
 machine skips reconstructions and never falls behind; every coded picture is decoded.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,16 +15,17 @@ from gemino.call.playout import DuePicture, Playout
 from gemino.call.recorder import ShownFrame
 from gemino.call.stats import Counters
 from gemino.decoder import Decoder
-from gemino.errors import CodecError, GeminoError
+from gemino.errors import CallError, CodecError, GeminoError
 from gemino.runtime import open_synthesizer
+
+logger = logging.getLogger(__name__)
 
 
 class Viewer:
     """Opens the model, then shows what is pushed; `show` is called in the worker thread.
 
     ready: the model is loaded. model_name: what it calls itself. failure: why there is no viewer
-    (ModelError ...). wants_keyframe,
-    rejected_references: for the event loop to read.
+    (ModelError ...). wants_keyframe, rejected_references: for the event loop to read.
     """
 
     def __init__(
@@ -83,6 +85,9 @@ class Viewer:
                 self._play(decoder, batch)
         except GeminoError as error:
             self.failure = error
+        except Exception as error:  # a thread's edge: else the call would go on and show nothing
+            logger.debug("the viewer failed", exc_info=True)
+            self.failure = CallError(f"pictures cannot be rebuilt any more: {error}")
         finally:
             self.ready.set()
 
