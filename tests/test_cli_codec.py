@@ -209,6 +209,14 @@ def test_outputs_that_cannot_be_are_one_line(clip: Path, encoded: Path, tmp_path
     assert names_in(tmp_path) == []
 
 
+def test_a_command_that_is_refused_destroys_nothing(encoded: Path, tmp_path: Path) -> None:
+    (tmp_path / "old.avi").write_text("dear")
+    gemino("decode", encoded, "-o", tmp_path / "old.avi", "--model", "none")
+    (tmp_path / "old.gem").write_text("dear")
+    gemino("encode", tmp_path / "no.mp4", "-o", tmp_path / "old.gem", "--model", "none")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["dear", "dear"]
+
+
 def test_a_full_disk_is_one_line(encoded: Path, tmp_path: Path) -> None:
     (tmp_path / "out.mp4").symlink_to("/dev/full")
     done = gemino("decode", encoded, "-o", tmp_path / "out.mp4", "--model", "none")

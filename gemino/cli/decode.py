@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -58,22 +58,10 @@ def decode(
         decoder = Decoder(synthesizer, header.codec)
         shown = Shown()
         try:
-            with progress() as bar, MovieWriter(output, header.output_px, header.fps) as movie:
-                task = bar.add_task("decoding", total=header.frames)
-                for record in read_records(file, header.codec):
-                    if isinstance(record, ReferenceRecord):
-                        shown.add_reference(decoder, record)
-                    elif isinstance(record, PictureRecord):
-                        shown.add_picture(decoder, record, movie)
-                        bar.advance(task)
-                    elif isinstance(record, EndRecord):
-                        shown.seconds = record.duration_us / 1e6
+            _rebuild(file, header, decoder, output, shown)
         except CodecError as error:
             kept = f"; {output} holds the {shown.frames} frames before" if shown.frames else ""
             raise CodecError(f"{gem}: {error}{kept}") from error
-        finally:
-            if not shown.frames:
-                output.unlink(missing_ok=True)
     _report(shown, synthesizer.name, header, output, as_json)
 
 
@@ -101,6 +89,27 @@ class Shown:
         self.neural += decoded.neural
         self.damaged += not decoded.intact
         self.synthesize_ms += decoded.synthesize_ms
+
+
+def _rebuild(file: BinaryIO, header: Header, decoder: Decoder, output: Path, shown: Shown) -> None:
+    """Write every frame of `file`, behind its header, and count in `shown`; no frame, no movie."""
+    movie = MovieWriter(output, header.output_px, header.fps)
+    try:
+        with movie, progress() as bar:
+            task = bar.add_task("decoding", total=header.frames)
+            for record in read_records(file, header.codec):
+                if isinstance(record, ReferenceRecord):
+                    shown.add_reference(decoder, record)
+                elif isinstance(record, PictureRecord):
+                    shown.add_picture(decoder, record, movie)
+                    bar.advance(task)
+                elif isinstance(record, EndRecord):
+                    shown.seconds = record.duration_us / 1e6
+        if not shown.frames:
+            raise CodecError("this .gem file holds no pictures")
+    finally:
+        if not shown.frames:
+            output.unlink(missing_ok=True)
 
 
 def _report(shown: Shown, model: str, header: Header, output: Path, as_json: bool) -> None:
