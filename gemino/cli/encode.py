@@ -29,7 +29,7 @@ _CODEC: LrCodec = "vp8"
 _REFERENCE_SHARE = 0.15
 """The most of the total rate that one reference may take, spread over a minute."""
 _REFERENCE_BYTES = {256: 6_000, 512: 10_000, 768: 15_000, 1024: 20_000}
-"""By output size; beyond these a reference looks no better (docs/reference-picture.md)."""
+"""By output size: what a good still of a head and shoulders takes."""
 _TOLERANCE = 0.05
 _MAX_PASSES = 4
 
