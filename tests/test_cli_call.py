@@ -59,3 +59,16 @@ def test_a_call_prints_its_report_as_json(tmp_path: Path) -> None:
     summary = _summary(LoopbackReport(**report))
     assert f"{report['frames_shown']} of 30 frames shown" in summary
     assert str(output) in summary
+
+
+def test_a_clip_that_breaks_off_is_played_so_far_and_said(tmp_path: Path) -> None:
+    clip = tmp_path / "cut.mp4"
+    whole = SAMPLE.read_bytes()
+    clip.write_bytes(whole[: len(whole) // 8])
+    done = run("--loopback", str(clip), "--model", "none", "--size", "256", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert 5 < report["frames_in_clip"] < 60
+    assert any("after" in warning and "frames" in warning for warning in report["warnings"])
+    assert f"warning: {report['warnings'][0]}" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -13,7 +13,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ __all__ = ["LoopbackOptions", "LoopbackReport", "MediaOptions", "run"]
 _LEAVE_S = 12.0
 """Longest time for a peer to finish its files before it is killed."""
 _MAX_LINE_BYTES = 1 << 16
+_MAX_WARNINGS = 20
 
 Status = Callable[[str, str], None]
 """(which peer, its status line)"""
@@ -58,18 +59,20 @@ async def _run(options: LoopbackOptions, info: ClipInfo, status: Status | None) 
         if options.record_lossless is not None:
             write_log(options.record_lossless.with_suffix(".jsonl"), frames)
         sender, receiver = (_read_report(peer) for peer in peers)
-        return loopback_report(options, info, sender, receiver, frames)
+        report = loopback_report(options, info, sender, receiver, frames)
+        return replace(report, warnings=(*peers[0].warnings, *peers[1].warnings))
 
 
 @dataclass(slots=True)
 class _Peer:
-    """One child: its name, arguments, folder for what it leaves, process and last error line."""
+    """One child: its name, arguments, folder for what it leaves, process and what it says."""
 
     name: str
     arguments: list[str]
     folder: Path
     process: asyncio.subprocess.Process | None = None
     error: str = ""
+    warnings: list[str] = field(default_factory=list)
 
 
 def _peers(options: LoopbackOptions, url: str, folder: Path) -> list[_Peer]:
@@ -151,6 +154,8 @@ async def _watch(peer: _Peer, process: asyncio.subprocess.Process, status: Statu
             kind, _, text = line.partition(": ")
             if kind == "error":
                 peer.error = text
+            elif kind == "warning" and len(peer.warnings) < _MAX_WARNINGS:
+                peer.warnings.append(f"{peer.name}: {text}")
             elif kind == "status" and status is not None:
                 status(peer.name, text)
     await process.stderr.read()

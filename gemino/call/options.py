@@ -89,7 +89,8 @@ class LoopbackReport:
     payload_kbps: video payload, references amortised over a minute or the clip, whichever is
     longer; lr_kbps and reference_kbps are its parts; audio_kbps comes on top and total_kbps is all
     of it. onwire_kbps: every byte from sender to receiver, headers included. fps_shown: shown
-    frames over the clip's time. latency_ms: capture to shown, p50 and p95.
+    frames over the clip's time. latency_ms: capture to shown, p50 and p95. warnings: what went
+    wrong without ending the call.
     """
 
     clip: str
@@ -122,6 +123,7 @@ class LoopbackReport:
     output: str | None = None
     record_lossless: str | None = None
     frame_log: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain values for json.dumps."""

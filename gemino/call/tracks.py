@@ -6,6 +6,7 @@ late is dropped when the next one is there: the call never drifts behind the cli
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from gemino.call.readahead import ReadAhead
 from gemino.errors import GeminoError
 from gemino.frames import Frame, prepare
 from gemino.media import read_audio, read_frames
+
+logger = logging.getLogger(__name__)
 
 MAX_LATE_S = 0.1
 
@@ -128,6 +131,7 @@ class ClipVideoTrack(MediaStreamTrack):
         try:
             frame = await _next(self._frames)
         except GeminoError as error:
+            logger.warning("%s", error)
             self.failure = error
             frame = None
         if frame is None:
@@ -143,7 +147,6 @@ class ClipAudioTrack(MediaStreamTrack):
 
     def __init__(self, blocks: ReadAhead[Samples], clock: MediaClock) -> None:
         super().__init__()
-        self.failure: GeminoError | None = None
         self._blocks = blocks
         self._clock = clock
         self._position = 0
@@ -153,7 +156,7 @@ class ClipAudioTrack(MediaStreamTrack):
         try:
             block = await _next(self._blocks)
         except GeminoError as error:
-            self.failure = error
+            logger.warning("%s", error)
             block = None
         if block is None:
             self.stop()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -68,6 +69,8 @@ def run_loopback(options: LoopbackOptions, *, as_json: bool) -> None:
     """Hold a loopback call and print its report."""
     with _Screen() as screen:
         report = loopback.run(options, screen.show)
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     if as_json:
         typer.echo(json.dumps(report.to_json()))
     else:
@@ -109,6 +112,10 @@ def _ms(value: float | None) -> str:
 
 def run_peer(options: PeerOptions, report_path: Path | None, *, as_json: bool) -> None:
     """Be one peer of a call; raises KeyboardInterrupt where it was stopped."""
+    warnings = logging.StreamHandler()
+    warnings.setFormatter(logging.Formatter("warning: %(message)s"))
+    warnings.setLevel(logging.WARNING)
+    logging.getLogger("gemino").addHandler(warnings)
     with _Screen(supervised=options.supervised) as screen:
         try:
             report = asyncio.run(_run_peer(options, report_path, screen))
