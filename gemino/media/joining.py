@@ -5,11 +5,15 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av import Packet
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
+from av.video.stream import VideoStream
 
 from gemino.errors import MediaError
 from gemino.media.reading import reason
+
+_DEFAULT_FPS = 30
 
 
 def join(movies: Sequence[Path], output: Path) -> None:
@@ -54,7 +58,18 @@ def _append(
         base = packet.time_base
         shift = round(start_s / base)
         packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-        end_s = max(end_s, (packet.pts + (packet.duration or 0)) * base)
+        duration_s = _duration_s(packet)
+        # Said explicitly: players leave out a last picture that lasts no time.
+        packet.duration = round(duration_s / base)
+        end_s = max(end_s, packet.pts * base + duration_s)
         packet.stream = streams[packet.stream.type]
         joined.mux(packet)
     return end_s
+
+
+def _duration_s(packet: "Packet[Stream]") -> Fraction:
+    """How long `packet` is shown or heard; fragmented MP4 does not say it of pictures."""
+    if packet.duration:
+        return Fraction(packet.duration * packet.time_base)
+    rate = packet.stream.average_rate if isinstance(packet.stream, VideoStream) else None
+    return 1 / Fraction(rate or _DEFAULT_FPS)
