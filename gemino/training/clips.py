@@ -1,7 +1,7 @@
 """From a folder of clips to batches.
 
-Every batch follows from (seed, step) alone, so that a resumed training meets the very batches
-that the uninterrupted one would have met.
+Every batch follows from (seed, step, worker) alone, so that a resumed training meets the very
+batches that the uninterrupted one would have met.
 """
 
 from collections.abc import Callable
@@ -120,13 +120,16 @@ def build_all(
 
 
 class Sampler:
-    """Draws batches from sequences."""
+    """Draws batches from sequences; each worker (`rank`) its own."""
 
-    def __init__(self, sequences: list[Sequence], batch: int, crop_px: int, seed: int) -> None:
+    def __init__(
+        self, sequences: list[Sequence], batch: int, crop_px: int, seed: int, rank: int = 0
+    ) -> None:
         self.sequences = sequences
         self.batch = batch
         self.crop_px = crop_px
         self.seed = seed
+        self.rank = rank
         sharpness = np.array([sequence.sharpness for sequence in sequences])
         # Soft footage teaches softness: its textures count for less.
         self._weights = np.clip(sharpness / np.median(sharpness), 0.3, 1.0)
@@ -138,8 +141,10 @@ class Sampler:
 
     def draw(self, step: int) -> Batch:
         """The batch of `step`."""
-        rng = np.random.default_rng([self.seed, step])
-        lr_px = int(rng.choice(self._sizes, p=self._size_odds))
+        # All workers draw the same LR size: they wait for one another, and sizes cost unequally.
+        shared = np.random.default_rng([self.seed, step])
+        lr_px = int(shared.choice(self._sizes, p=self._size_odds))
+        rng = np.random.default_rng([self.seed, step, self.rank])
         rows = [self._example(rng, lr_px) for _ in range(self.batch)]
         return Batch(
             target=to_tensor([row[0] for row in rows]),

@@ -22,6 +22,7 @@ from gemino.training.checkpoint import Average, Clock
 from gemino.training.clips import Sampler, to_tensor
 from gemino.training.degrade import Sequence
 from gemino.training.losses import Losses
+from gemino.training.workers import ALONE, Workers
 
 VALIDATION_FRAMES = 4
 
@@ -65,13 +66,24 @@ class Look:
     lpips: dict[str, float]
     grid: NDArray[np.uint8]
 
+    @property
+    def mean(self) -> float:
+        """Over the clips."""
+        return sum(self.lpips.values()) / len(self.lpips)
+
 
 class Trainer:
     """Owns the network, its average and its optimiser."""
 
     def __init__(
-        self, config: TrainingConfig, model: GeminoNet, losses: Losses, sampler: Sampler
+        self,
+        config: TrainingConfig,
+        model: GeminoNet,
+        losses: Losses,
+        sampler: Sampler,
+        workers: Workers = ALONE,
     ) -> None:
+        self.workers = workers
         self.config, self.losses, self.sampler = config, losses, sampler
         self.model = model.to(config.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(self.model)
@@ -86,7 +98,9 @@ class Trainer:
         return clock is not None
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint into `folder`."""
+        """Write a checkpoint into `folder`; the leading worker's task."""
+        if not self.workers.leads:
+            return
         checkpoint.save(folder, self.model, self.average, self.optimizer, self.clock)
 
     @property
@@ -111,7 +125,11 @@ class Trainer:
         try:
             while self.fraction < 1.0:
                 report(self._step())
-                if validation and self.clock.step % self.config.validate_every == 0:
+                if (
+                    validation
+                    and self.workers.leads
+                    and self.clock.step % self.config.validate_every == 0
+                ):
                     look(self.validate(validation, alex))
                 if self.clock.seconds - saved_at >= self.config.save_every_s:
                     self.save(folder)
@@ -132,13 +150,14 @@ class Trainer:
             loss, terms = self.losses(batch, features, synthesis)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        seconds = self.clock.seconds + time.perf_counter() - start
+        self.clock.seconds = self.workers.average(self.model.parameters(), seconds)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         # One broken batch must not end hours of training: skip it and say so in the log.
         if bool(torch.isfinite(norm)):
             self.optimizer.step()
             self.average.update(self.model, self.clock.step)
         self.clock.step += 1
-        self.clock.seconds += time.perf_counter() - start
         terms["gradient_norm"] = float(norm)
         return Report(self.clock.step, self.clock.seconds, rate, terms, self.fraction)
 
