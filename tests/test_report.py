@@ -94,13 +94,13 @@ def test_a_call_that_showed_little_still_makes_a_report(tmp_path: Path) -> None:
     }
     report.write_html(tmp_path / "report.html", [clip_report(call=nothing)])
     assert "never" in (tmp_path / "report.html").read_text()
-    console = Console(width=140, record=True, quiet=False, file=(tmp_path / "log").open("w"))
+    console = Console(width=80, record=True, quiet=False, file=(tmp_path / "log").open("w"))
     console.print(report.table([clip_report(call=nothing)]))
     text = console.export_text()
     console.file.close()
-    assert "-/- ms" in text
-    assert "238 of 240" in text
-    assert "77.9 kbps (floor)" in text
+    assert "-/-" in text
+    assert "238/240" in text
+    assert "77.9 floor" in text
 
 
 def test_a_report_that_cannot_be_written_is_one_media_error(tmp_path: Path) -> None:

@@ -127,11 +127,11 @@ def write_html(path: Path, clips: Sequence[ClipReport]) -> None:
 
 def table(clips: Sequence[ClipReport]) -> Table:
     """The figures that matter, for a terminal."""
-    result = Table(title="LPIPS (lower is better) at total payload, and how the call ran")
+    result = Table(title="LPIPS (lower is better), below it the total payload in kbps")
     result.add_column("clip")
     for codec in COLUMNS:
         result.add_column(TITLES[codec], justify="right")
-    for heading in ("shown", "latency p50/p95", "on the wire"):
+    for heading in ("shown", "p50/p95 ms", "wire kbps"):
         result.add_column(heading, justify="right")
     for clip in clips:
         cells = [_cell(clip.scores[codec]) if codec in clip.scores else "-" for codec in COLUMNS]
@@ -140,9 +140,9 @@ def table(clips: Sequence[ClipReport]) -> Table:
         result.add_row(
             clip.clip,
             *cells,
-            f"{call['frames_shown']} of {call['frames_in_clip']}",
-            f"{milliseconds(latency['p50'])}/{milliseconds(latency['p95'])} ms",
-            f"{call['onwire_kbps']:.1f} kbps",
+            f"{call['frames_shown']}/{call['frames_in_clip']}",
+            f"{milliseconds(latency['p50'])}/{milliseconds(latency['p95'])}",
+            f"{call['onwire_kbps']:.1f}",
         )
     return result
 
@@ -153,7 +153,7 @@ def milliseconds(value: float | None) -> str:
 
 
 def _cell(score: Score) -> str:
-    return f"{score.lpips:.3f}\n{score.kbps:.1f} kbps{' (floor)' if score.floor else ''}"
+    return f"{score.lpips:.3f}\n{score.kbps:.1f}{' floor' if score.floor else ''}"
 
 
 def _cpu_name() -> str:
