@@ -5,11 +5,11 @@ of that rate pays for references, spread over a minute, and the rest is the LR s
 that is under way may leave `_REFERENCE_BURST` times as fast as the whole stream: at 15 kbps the
 first 10 kB cross in under a second instead of twenty, and the amortised rate is what was asked.
 
-`Adaptation` lowers that rate when the network loses packets or promises much less, and climbs back
-slowly. REMB is bounded by what was sent (about 1.5 times as much), so it can only lower; climbing
-is by trying. On a stream this thin its delay signal sees a busy processor as well as a busy
-network, so only a promise of less than `_REMB_COUNTS` of the asked rate is believed. A change of
-rung costs a key frame, hence the dead band and the pause between two.
+`Adaptation` lowers that rate when the network loses packets and climbs back slowly. The receiver's
+bandwidth estimate (REMB) is not asked for: it is bounded by about 1.5 times what arrives and its
+delay signal sees a busy processor as well as a busy network, so on a stream this thin it lowers
+the rate for no reason, and the send times that it needs cost 2 kbps of headers. A change of rung
+costs a key frame, hence the dead band and the pause between two.
 
 No socket and no clock: `now` (seconds, monotonic) is an argument.
 """
@@ -24,7 +24,6 @@ _REFERENCE_BYTES = (4_000, 24_000)
 _REFERENCE_BURST = 8.0
 _MUCH_LOSS, _LITTLE_LOSS = 0.1, 0.02
 _BACK_OFF, _CLIMB = 0.85, 1.05
-_REMB_COUNTS = 0.5
 _DEAD_BAND = 0.15
 _PAUSE_S = 5.0
 
@@ -60,7 +59,6 @@ class Adaptation:
         self._asked_kbps = asked_kbps
         self._current = split(asked_kbps)
         self._changed_at: float | None = None
-        self._remb_kbps: float | None = None
 
     def __repr__(self) -> str:
         return f"Adaptation({self.kbps:.1f} of {self._asked_kbps:.1f} kbps)"
@@ -77,12 +75,7 @@ class Adaptation:
         if fraction > _MUCH_LOSS:
             self.kbps = max(self.kbps * _BACK_OFF, MIN_KBPS)
         elif fraction < _LITTLE_LOSS:
-            self.kbps = min(self.kbps * _CLIMB, self._ceiling())
-
-    def on_remb(self, kbps: float) -> None:
-        """Account for a receiver-estimated maximum bitrate (REMB) for the video stream."""
-        self._remb_kbps = kbps
-        self.kbps = min(self.kbps, self._ceiling())
+            self.kbps = min(self.kbps * _CLIMB, self._asked_kbps)
 
     def update(self, now: float) -> Budget | None:
         """The new budget, if it is time for one and differs enough."""
@@ -95,9 +88,3 @@ class Adaptation:
         self._changed_at = now
         self._current = wanted
         return wanted
-
-    def _ceiling(self) -> float:
-        remb_kbps = self._remb_kbps
-        if remb_kbps is None or remb_kbps >= _REMB_COUNTS * self._asked_kbps:
-            return self._asked_kbps
-        return max(remb_kbps, MIN_KBPS)

@@ -14,7 +14,7 @@ from gemino.call.recorder import LogRow
 from gemino.call.references import ReferenceSender
 from gemino.call.sender import PictureSender
 from gemino.call.stats import Counters
-from gemino.call.tracks import ClipAudioTrack, ClipVideoTrack, MediaClock, clip_blocks, clip_frames
+from gemino.call.tracks import ClipAudioTrack, ClipFrames, ClipVideoTrack, MediaClock, clip_blocks
 from gemino.config import EncoderConfig
 from gemino.errors import GeminoError
 from gemino.media import ClipInfo
@@ -58,8 +58,9 @@ class Outgoing:
         self._pictures = PictureSender(config, self.counters)
         self._references = ReferenceSender(budget.reference_kbps)
         clip = info.path
-        self._frames = ReadAhead(clip_frames(clip, media.size_px, media.seconds), _FRAMES_AHEAD)
-        self.video = ClipVideoTrack(self._frames, self.clock)
+        source = ClipFrames(clip, media.size_px, media.seconds, self.clock)
+        self._frames = ReadAhead(source, _FRAMES_AHEAD)
+        self.video = ClipVideoTrack(source, self._frames, self.clock)
         self._lr = LrEncoder(self._pictures.encode)
         self._blocks = None
         self.audio = None
@@ -111,8 +112,6 @@ class Outgoing:
             self._references.send(reference)
         messages = self._references.messages(now)
         counters.reference_bytes = self._references.bytes_sent
-        if self._lr.target_bitrate is not None:
-            self._adaptation.on_remb(self._lr.target_bitrate / 1000)
         if (budget := self._adaptation.update(now)) is not None:
             logger.info("LR stream now %s", budget.rung)
             self._references.pace_kbps = budget.reference_kbps

@@ -52,12 +52,11 @@ EncodePicture = Callable[[Frame, float, bool], bytes]
 class LrEncoder(Encoder):
     """Fills the encoder slot of a video sender: runs `encode` and packetises (RFC 7741).
 
-    Called in one worker thread at a time. target_bitrate: bit/s, what REMB reports. failure: the
-    error that ended the stream; the stock sender would only log it.
+    Called in one worker thread at a time. failure: the error that ended the stream; the stock
+    sender would only log it.
     """
 
     def __init__(self, encode: EncodePicture) -> None:
-        self.target_bitrate: int | None = None
         self.failure: GeminoError | None = None
         self.packets = 0
         self.first: tuple[bytes, int] | None = None

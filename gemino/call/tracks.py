@@ -1,12 +1,14 @@
 """A clip as a camera and a microphone: media tracks on one monotonic schedule.
 
 Frame with time t is due t seconds after the call's start. A frame that is more than `MAX_LATE_S`
-late is dropped when the next one is there: the call never drifts behind the clip. Sound of the
-60 ms from t on is handed over at t + 60 ms, as a microphone would.
+late is dropped, at the source where it costs least: the call never drifts behind the clip. Only on
+a machine that cannot even decode the clip in time, a late frame goes out every half second. Sound
+of the 60 ms from t on is handed over at t + 60 ms, as a microphone would.
 """
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from gemino.media import read_audio, read_frames
 logger = logging.getLogger(__name__)
 
 MAX_LATE_S = 0.1
+_STARVED_S = 0.5
 
 Item_co = TypeVar("Item_co", covariant=True)
 
@@ -39,14 +42,6 @@ class ClipFrame:
     index: int
     time_s: float
     frame: Frame
-
-
-def clip_frames(clip: Path, size_px: int, seconds: float | None) -> Iterator[ClipFrame]:
-    """The frames of the first `seconds` of `clip`; raises MediaError as `read_frames` does."""
-    for index, timed in enumerate(read_frames(clip)):
-        if seconds is not None and timed.time_s >= seconds:
-            return
-        yield ClipFrame(index, timed.time_s, prepare(timed.frame, size_px))
 
 
 def clip_blocks(clip: Path, seconds: float | None) -> Iterator[Samples]:
@@ -76,6 +71,10 @@ class MediaClock:
     def running(self) -> bool:
         return self._started.is_set()
 
+    def late_s(self, time_s: float) -> float:
+        """How long ago `time_s` of the clip was due; negative before that and before the start."""
+        return time.monotonic() - self.start_s - time_s if self.running else -math.inf
+
     def start(self) -> None:
         """Time 0 is now."""
         self.start_s = time.monotonic()
@@ -85,6 +84,31 @@ class MediaClock:
         """When the clip started (time.monotonic); waits for it."""
         await self._started.wait()
         return self.start_s
+
+
+class ClipFrames:
+    """The frames of the first `seconds` of a clip, without those that come too late to be sent.
+
+    Iterating raises MediaError as `read_frames` does. dropped: how many were too late.
+    """
+
+    def __init__(self, clip: Path, size_px: int, seconds: float | None, clock: MediaClock) -> None:
+        self.dropped = 0
+        self._clip = clip
+        self._size_px = size_px
+        self._seconds = math.inf if seconds is None else seconds
+        self._clock = clock
+
+    def __iter__(self) -> Iterator[ClipFrame]:
+        last_s = 0.0
+        for index, timed in enumerate(read_frames(self._clip)):
+            if timed.time_s >= self._seconds:
+                return
+            if self._clock.late_s(timed.time_s) > MAX_LATE_S and timed.time_s - last_s < _STARVED_S:
+                self.dropped += 1
+                continue
+            last_s = timed.time_s
+            yield ClipFrame(index, timed.time_s, prepare(timed.frame, self._size_px))
 
 
 class _Source(Protocol[Item_co]):
@@ -103,21 +127,27 @@ class ClipVideoTrack(MediaStreamTrack):
 
     kind = "video"
 
-    def __init__(self, frames: ReadAhead[ClipFrame], clock: MediaClock) -> None:
+    def __init__(self, source: ClipFrames, frames: ReadAhead[ClipFrame], clock: MediaClock) -> None:
         super().__init__()
-        self.dropped = 0
+        self._source = source
+        self._dropped = 0
         self.log: list[tuple[int, float]] = []
         self.failure: GeminoError | None = None
         self._frames = frames
         self._clock = clock
 
+    @property
+    def dropped(self) -> int:
+        """Frames that were too late to be handed over."""
+        return self._dropped + self._source.dropped
+
     async def recv(self) -> av.VideoFrame:
-        start_s = await self._clock.wait()
+        await self._clock.wait()
         while True:
             frame = await self._read()
-            late_s = time.monotonic() - start_s - frame.time_s
+            late_s = self._clock.late_s(frame.time_s)
             if late_s > MAX_LATE_S and self._frames.ready():
-                self.dropped += 1
+                self._dropped += 1
                 continue
             if late_s < 0:
                 await asyncio.sleep(-late_s)
