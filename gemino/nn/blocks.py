@@ -5,9 +5,22 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 
-def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+class Convolution(nn.Conv2d):
+    """A convolution that takes its input in any float type.
+
+    A network whose weights were cast to bfloat16 runs as it is: what must stay float32 (flows,
+    warps, three channels at full scale) is cast where it enters a convolution, and nowhere else.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled(x.device.type):
+            x = x.to(self.weight.dtype)
+        return super().forward(x)
+
+
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> Convolution:
     """A convolution that keeps the size (divided by the stride)."""
-    return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
+    return Convolution(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
 
 
 def resize(x: Tensor, size: int) -> Tensor:
@@ -25,8 +38,12 @@ def join(first: Tensor, *others: Tensor) -> Tensor:
     Left to itself, torch.cat promotes a mixture to float32 and copies a mixture of layouts element
     by element: that was two thirds of a frame's time.
     """
-    parts = (first, *(other.to(first.dtype) for other in others))
-    return torch.cat([x.contiguous(memory_format=torch.channels_last) for x in parts], dim=1)
+    return torch.cat([inner(first, first), *(inner(other, first) for other in others)], dim=1)
+
+
+def inner(x: Tensor, like: Tensor) -> Tensor:
+    """`x` in the dtype of `like`, the channels innermost: the fast layout for convolutions."""
+    return x.to(like.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def planar(x: Tensor) -> Tensor:
@@ -62,8 +79,12 @@ class Modulation(nn.Module):
 
     def forward(self, x: Tensor, rung: Tensor) -> Tensor:
         """`x` [B, C, H, W] modulated by `rung` [B, inputs]."""
-        scale, shift = torch.chunk(self.net(rung)[:, :, None, None], 2, dim=1)
-        return x * (1 + scale) + shift
+        first = self.net[0]
+        assert isinstance(first, nn.Linear)
+        scale, shift = torch.chunk(
+            self.net(rung.to(first.weight.dtype))[:, :, None, None], 2, dim=1
+        )
+        return torch.addcmul(shift.to(x.dtype), x, (1 + scale).to(x.dtype))
 
 
 class GateHead(nn.Module):
@@ -88,6 +109,8 @@ class GateHead(nn.Module):
 
     def forward(self, features: Tensor, mismatch: Tensor) -> Tensor:
         """`features` [B, F, H, W], `mismatch` [B, M, H, W] >= 0 -> gates [B, G, H, W]."""
-        closing = functional.conv2d(mismatch, self.mismatch.abs()[:, :, None, None])
+        closing = functional.conv2d(
+            mismatch.to(self.mismatch.dtype), self.mismatch.abs()[:, :, None, None]
+        )
         hidden = torch.relu(self.features(features.clamp(0, 6)) - closing)
         return torch.tanh(functional.conv2d(hidden, self.output.abs()[:, :, None, None]))

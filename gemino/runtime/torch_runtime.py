@@ -5,6 +5,7 @@ format is chosen by timing: bfloat16 is three times as fast as float32 on a CPU 
 slower on one that must emulate it, and a name on the box does not tell which.
 """
 
+import copy
 import time
 from collections import OrderedDict
 from itertools import pairwise
@@ -56,10 +57,12 @@ class TorchSynthesizer:
         self.output_px = output_px
         self.device = _device(device)
         torch.set_num_threads(threads)
-        self._model = _load(files).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = _load(files).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._reference: Tensor | None = None
         self._features: OrderedDict[int, ReferenceFeatures] = OrderedDict()
-        self.precision = self._faster() if precision == "auto" else precision
+        if precision == "auto":
+            precision = self._faster(model)
+        self._use(model, precision)
 
     @property
     def neural(self) -> bool:
@@ -76,16 +79,12 @@ class TorchSynthesizer:
         """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8."""
         if self._reference is None or lr.shape[0] < MIN_LR_PX:
             return resize(lr, self.output_px)
-        mixed = torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
-        )
-        with torch.inference_mode(), mixed:
+        with torch.inference_mode():
             features = self._encoded(lr.shape[0], self._reference)
             rung = torch.tensor([rung_vector(lr.shape[0], log2_bits_per_pixel)], device=self.device)
             picture = self._model.synthesize(features, self._tensor(lr), rung)[0]
             # Rounded in place: at 1024 px every pass over the picture costs a millisecond.
-            scaled = picture.float().mul_(255.0).add_(0.5).clamp_(0.0, 255.0)
-            planes = scaled.to(torch.uint8).contiguous().cpu().numpy()
+            planes = picture.mul_(255.0).add_(0.5).to(torch.uint8).cpu().numpy()
         # torch interleaves three planes byte by byte, 20 times as slow at 1024 px.
         return np.asarray(cv2.merge(list(planes)), np.uint8)
 
@@ -103,15 +102,21 @@ class TorchSynthesizer:
         pixels = torch.from_numpy(np.array(frame)).to(self.device)
         return pixels.permute(2, 0, 1).unsqueeze(0).float().div_(255.0)
 
-    def _faster(self) -> Precision:
+    def _use(self, model: GeminoNet, precision: Precision) -> None:
+        """Run `model` in this format: cast once, rather than at every layer of every frame."""
+        self.precision = precision
+        self._model = copy.deepcopy(model).bfloat16() if precision == "bfloat16" else model
+
+    def _faster(self, model: GeminoNet) -> Precision:
         """The faster of both formats on this machine, now; a GPU that is used has bfloat16."""
         if self.device.type != "cpu":
             return "bfloat16"
         output_px, self.output_px = self.output_px, _TIMED_OUTPUT_PX
         seconds: dict[Precision, float] = {}
         formats: tuple[Precision, Precision] = ("bfloat16", "float32")
-        for self.precision in formats:
-            seconds[self.precision] = min(self._time_frames())
+        for precision in formats:
+            self._use(model, precision)
+            seconds[precision] = min(self._time_frames())
         self.output_px = output_px
         return min(seconds, key=seconds.__getitem__)
 
