@@ -127,7 +127,10 @@ def write_html(path: Path, clips: Sequence[ClipReport]) -> None:
 
 def table(clips: Sequence[ClipReport]) -> Table:
     """The figures that matter, for a terminal."""
-    result = Table(title="LPIPS (lower is better), below it the total payload in kbps")
+    result = Table(
+        title="LPIPS (lower is better), below it the total payload in kbps",
+        caption="* its floor: it cannot take less",
+    )
     result.add_column("clip")
     for codec in COLUMNS:
         result.add_column(TITLES[codec], justify="right")
@@ -153,7 +156,7 @@ def milliseconds(value: float | None) -> str:
 
 
 def _cell(score: Score) -> str:
-    return f"{score.lpips:.3f}\n{score.kbps:.1f}{' floor' if score.floor else ''}"
+    return f"{score.lpips:.3f}\n{score.kbps:.1f}{'*' if score.floor else ''}"
 
 
 def _cpu_name() -> str:
