@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _SAMPLES = ("webcam.mp4", "address.mp4")
 _RESULTS = ("side_by_side.mp4", "received.mp4", "comparison.png", "report.html", "report.json")
+_FEW = 0.8
+"""Below this share of its frames, a call has not worked."""
 
 
 def demo(
@@ -167,6 +169,13 @@ def _show(reports: "Sequence[ClipReport]", out: Path) -> None:
     from gemino.evaluation.report import table
 
     Console().print(table(reports))
+    for clip in reports:
+        shown, there = clip.call["frames_shown"], clip.call["frames_in_clip"]
+        if shown < _FEW * there:
+            console.print(
+                f"note: the call of {clip.clip} showed {shown} of {there} frames; this machine was "
+                "too slow or too busy for it, and its figures say little"
+            )
     for name in _RESULTS:
         typer.echo(f"look at {out / name}")
 

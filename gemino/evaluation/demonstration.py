@@ -87,14 +87,15 @@ def demonstrate(
         frames[codec] = result.frames
         paid[codec] = (result.rates.payload_kbps, result.floor)
     tell("measuring LPIPS")
-    distances = {
-        codec: {at: lpips(network, footage.originals[at], frame) for at, frame in made.items()}
-        for codec, made in frames.items()
-    }
+    # All codecs over the same frames; Gemino's first ones, not yet rebuilt, are told apart.
     settled = seen.neural_places()
-    whole_call = fmean(distances["gemino"].values())
-    distances["gemino"] = {at: distances["gemino"][at] for at in settled}
-    scores = {codec: Score(fmean(distances[codec].values()), *paid[codec]) for codec in frames}
+    whole_call = {
+        at: lpips(network, footage.originals[at], shown.frame) for at, shown in seen.shown.items()
+    }
+    scores = {"gemino": Score(fmean(whole_call[at] for at in settled), *paid["gemino"])}
+    for name in ("bicubic", *_ANCHORS):
+        distances = [lpips(network, footage.originals[at], frames[name][at]) for at in settled]
+        scores[name] = Score(fmean(distances), *paid[name])
     picture = _comparison(footage, frames, scores, settled[len(settled) * 2 // 3])
     report = ClipReport(
         clip=footage.name,
@@ -102,7 +103,7 @@ def demonstrate(
         model=str(call.figures["model"]),
         call=call.figures,
         scores=scores,
-        whole_call_lpips=whole_call,
+        whole_call_lpips=fmean(whole_call.values()),
         frames_measured=len(settled),
         every=footage.every,
         picture=encode(picture, ".jpg"),
