@@ -78,5 +78,6 @@ def train(
         resume=resume,
         validate_every=validate_every,
     )
-    command = shlex.join(["gemino", *sys.argv[1:]])
-    console.print(f"the model is in {run(options, command, console)}")
+    # The card is for others: of a file or folder it says the name, not where it lay here.
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[2:]]
+    run(options, shlex.join(words), console)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from gemino.config import ModelConfig
 from gemino.nn.blocks import planar, resize
@@ -33,9 +34,9 @@ class Widths:
 
 
 WIDTHS = {
-    "xs": Widths(16, 32, 1, 1),
+    "xs": Widths(16, 24, 1, 1),
     "s": Widths(32, 64, 2, 2),
-    "l": Widths(64, 128, 3, 4),
+    "l": Widths(64, 128, 2, 4),
 }
 
 
@@ -91,24 +92,9 @@ def build(config: ModelConfig) -> GeminoNet:
 
 
 def count_macs(model: GeminoNet, output_px: int, lr_px: int) -> int:
-    """Multiply-accumulates of the convolutions of one frame, the reference left out."""
-    total = 0
-
-    def add(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        assert isinstance(layer, nn.Conv2d)
-        total += output[0].numel() * layer.weight[0].numel()
-
+    """Multiply-accumulates of one frame's convolutions and products, the reference left out."""
     with torch.inference_mode():
         features = model.encode_reference(torch.rand(1, 3, output_px, output_px), lr_px)
-        hooks = [
-            layer.register_forward_hook(add)
-            for layer in model.modules()
-            if isinstance(layer, nn.Conv2d)
-        ]
-        try:
+        with FlopCounterMode(display=False) as counter:
             model.synthesize(features, torch.rand(1, 3, lr_px, lr_px), torch.zeros(1, 2))
-        finally:
-            for hook in hooks:
-                hook.remove()
-    return total
+    return int(counter.get_total_flops()) // 2

@@ -30,6 +30,7 @@ from gemino.video.reference import decode_picture, encode_picture
 from gemino.video.vpx import VpxDecoder, VpxEncoder
 
 ACTIVITY_PX = 64
+REFERENCE_BUDGETS = (6_000, 10_000)
 _FORMAT = 3
 _MAX_FRAMES_KEPT = 400
 _KEPT_PER_S = 8.0
@@ -70,7 +71,7 @@ class SequenceSettings:
     rungs: tuple[Rung, ...]
     view: View = View()
     references: int = 4
-    reference_bytes: tuple[int, ...] = (6_000, 10_000)
+    reference_bytes: tuple[int, ...] = REFERENCE_BUDGETS
 
 
 @dataclass(frozen=True, slots=True)

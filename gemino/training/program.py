@@ -24,6 +24,7 @@ from gemino.training.workers import Workers, join, leave
 
 VALIDATION_RUNG = Rung("vp8", 128, 13.0)
 VALIDATION_REFERENCE_BYTES = 9_000
+_WATCHED = f"{VALIDATION_RUNG.size_px} px at {VALIDATION_RUNG.video_kbps:g} kbps"
 _VGG_PX = 128
 _REPORT_EVERY = 20
 
@@ -34,8 +35,9 @@ class TrainingOptions:
 
     clips, validation: folders of clips. minutes, steps: whichever ends first. batch: examples a
     step and worker. output_px, crop_px: sides of the training pictures, and of the window that
-    LPIPS judges. views: sequences made of each clip. vgg: LPIPS VGG16 weights, for that loss too. cache, runs,
-    models: folders for decoded sequences, checkpoints and curves, and the finished model.
+    LPIPS judges. views: sequences made of each clip. vgg: LPIPS VGG16 weights, for that loss
+    too. cache, runs, models: folders for decoded sequences, checkpoints and curves, and the
+    finished model.
     """
 
     clips: Path
@@ -59,10 +61,10 @@ class TrainingOptions:
     validate_every: int = 500
 
 
-def run(options: TrainingOptions, command: str, console: Console) -> Path:
+def run(options: TrainingOptions, arguments: str, console: Console) -> Path:
     """Train, and return the folder of the finished model.
 
-    command: what the card says rebuilds it. Interrupted, it leaves a checkpoint and raises
+    arguments: of the command, for the card. Interrupted, it leaves a checkpoint and raises
     KeyboardInterrupt; run again, it goes on from there. Raises GeminoError for unusable input.
     """
     device = _device(options.device)
@@ -96,8 +98,12 @@ def run(options: TrainingOptions, command: str, console: Console) -> Path:
     if not workers.leads:
         return options.models / options.name
     look = trainer.validate(watched, alex) if watched else None
-    origin = Provenance(options.clips, command, device, vgg is not None)
-    return publish(options.models / options.name, config, trainer, sequences, look, origin)
+    start = f"torchrun --nproc-per-node {workers.count} scripts/train.py"
+    command = f"{start if workers.count > 1 else 'gemino train'} {arguments}"
+    origin = Provenance(options.clips, command, device, vgg is not None, _WATCHED)
+    written = publish(options.models / options.name, config, trainer, sequences, look, origin)
+    console.print(f"the model is in {written}")
+    return written
 
 
 def _device(name: str) -> str:

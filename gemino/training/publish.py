@@ -1,6 +1,7 @@
 """From a trained network to a model folder that anyone can check and rebuild."""
 
 import json
+import os
 import platform
 from collections import Counter
 from dataclasses import dataclass
@@ -8,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from safetensors.torch import save_file
 
 from gemino.config import ModelConfig
 from gemino.frames import resize
 from gemino.nn.model import build, count_macs
 from gemino.runtime.torch_runtime import TorchSynthesizer
-from gemino.training.degrade import Sequence
-from gemino.training.trainer import Look, Trainer
+from gemino.training.degrade import REFERENCE_BUDGETS, Sequence
+from gemino.training.trainer import VALIDATION_FRAMES, Look, Trainer
 from gemino.zoo import write_config
 
 GOLDEN_OUTPUT_PX = 256
@@ -25,12 +27,17 @@ GOLDEN_LEVEL = -5.0
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a model comes from: folder of clips, command, torch device, whether VGG judged too."""
+    """Where a model comes from.
+
+    clips: folder trained on. command: rebuilds it. device: of torch. vgg: whether VGG16 judged
+    too. watched: the LR stream of validation, in words.
+    """
 
     clips: Path
     command: str
     device: str
     vgg: bool
+    watched: str
 
 
 def publish(
@@ -56,7 +63,6 @@ def publish(
     if look is not None:
         facts["validation_lpips_alex"] = round(look.mean, 4)
     files = write_config(folder, config, facts)
-    # With the average in place the card and the golden pictures are of what is shipped.
     _golden(folder, TorchSynthesizer(files, GOLDEN_OUTPUT_PX, device="cpu", precision="float32"))
     (folder / "card.md").write_text(_card(config, facts, trainer, sequences, look, origin))
     return folder
@@ -93,66 +99,32 @@ def _card(
     look: Look | None,
     origin: Provenance,
 ) -> str:
-    pictures = sum(len(sequence.frames) for sequence in sequences)
-    judges = "AlexNet and VGG16" if origin.vgg else "AlexNet"
-    lines = [
-        f"# {config.name}",
-        "",
-        f"A Gemino network of size `{config.size}`: rebuilds 256 to 1024 px frames of a talking "
-        "head from a VP8 stream of 64 to 256 px and one reference picture.",
-        "",
-        "## Facts",
-        "",
-        f"- {facts['parameters']:,} parameters, {facts['gmac_1024']} GMAC a frame at 1024x1024, "
-        "the reference's features not counted (they are computed once).",
-        f"- Trained for {facts['steps']:,} steps of {trainer.sampler.batch * trainer.workers.count} in {facts['hours']} "
-        f"hours on {_hardware(origin.device)}; the weights are an exponential moving average.",
-        f"- Loss: L1, LPIPS v0.1 ({judges}), and L1 of the moved low-pass; Adam at "
-        f"{trainer.config.learning_rate}.",
-        "- The codec in the loop is the real one: whole VP8 sequences at 64, 128, 192 and 256 px "
-        "and 5 to 50 kbps, references through AV1 at 6 and 10 kB.",
-        "",
-        "## Data",
-        "",
-        f"{facts['clips']} clips, {pictures:,} pictures ({trainer.sampler.sequences[0].frames.shape[1]}"
-        f" px) in {len(sequences)} sequences. {_tiers(origin.clips)}",
-        "",
-        "## Figures",
-        "",
-        *_figures(look),
-        "",
-        "## Use and limits",
-        "",
-        "For video calls between people who agree to it. It carries over what the reference shows: "
-        "what neither the reference nor the small picture shows is invented (teeth, fine text, "
-        "hands coming in). It is no evidence of what a person did or said, and must not be used to "
-        "show somebody who is not there. Few people and little data: skin tones, ages, glasses, "
-        "headwear and lighting are far from evenly covered.",
-        "",
-        "## Rebuild",
-        "",
-        f"    {origin.command}",
-        "",
-        "Batches follow from the seed; the learning rate follows the time used, so another machine "
-        "gives other weights of like quality.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _figures(look: Look | None) -> list[str]:
-    if look is None:
-        return ["No validation clips were given."]
-    rows = [f"| {name} | {value:.3f} |" for name, value in sorted(look.lpips.items())]
-    return [
-        "At the end of training, on people it was not trained on: LPIPS v0.1 (AlexNet), VP8 of "
-        "128 px at 13 kbps, first picture as reference (9 kB), four pictures a clip.",
-        "",
-        "| clip | LPIPS |",
-        "|---|---|",
-        *rows,
-        f"| **mean** | **{look.mean:.3f}** |",
-    ]
+    rungs = {rung for sequence in sequences for rung in sequence.lr}
+    rates = sorted(rung.video_kbps for rung in rungs)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 -- Markdown for people, from our own values
+    )
+    return environment.get_template("card.md.jinja").render(
+        config=config,
+        facts=facts,
+        look=look,
+        origin=origin,
+        hardware=_hardware(origin.device),
+        examples=trainer.sampler.batch * trainer.workers.count,
+        learning_rate=trainer.config.learning_rate,
+        sizes=", ".join(str(px) for px in sorted({rung.size_px for rung in rungs})),
+        rates=f"{rates[0]:g} to {rates[-1]:g}",
+        budgets=" and ".join(f"{budget:,}" for budget in REFERENCE_BUDGETS),
+        pictures=sum(len(sequence.frames) for sequence in sequences),
+        output_px=sequences[0].frames.shape[1],
+        sequences=len(sequences),
+        tiers=_tiers(origin.clips),
+        watched=origin.watched,
+        looked_at=VALIDATION_FRAMES,
+    )
 
 
 def _tiers(clips: Path) -> str:
@@ -176,4 +148,4 @@ def _tiers(clips: Path) -> str:
 def _hardware(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} CPU threads ({platform.machine()})"
+    return f"{os.cpu_count()} CPU cores ({platform.machine()})"
