@@ -22,6 +22,20 @@ _GREY = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LrPicture:
+    """A decoded picture of the LR stream.
+
+    frame: uint8 [s, s, 3] RGB. log2_bits_per_pixel: how coarse the stream is (`rate`). intact:
+    False where the stream is damaged: what is shown may have decayed. decode_ms: time it took.
+    """
+
+    frame: Frame
+    log2_bits_per_pixel: float
+    intact: bool
+    decode_ms: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class DecodedFrame:
     """A picture to show.
 
@@ -61,34 +75,47 @@ class Decoder:
         """
         self.synthesizer.set_reference(decode_picture(data))
 
-    def decode(self, lr: bytes, index: int | None = None, *, show: bool = True) -> DecodedFrame:
+    def decode(self, lr: bytes, index: int | None = None) -> DecodedFrame:
         """The frame for one LR picture; never raises for what it contains.
 
         index: counts coded pictures, compared modulo 2**15, so that lost ones are noticed.
-        show: False for a picture that comes too late to be seen: the LR stream goes on, the
-        costly part is left out, and the frame is the last one shown.
+        """
+        start = time.perf_counter()
+        picture = self.decode_lr(lr, index)
+        if picture is None:
+            taken_ms = (time.perf_counter() - start) * 1000
+            return replace(self._last, intact=False, decode_ms=taken_ms, synthesize_ms=0.0)
+        return self.rebuild(picture)
+
+    def decode_lr(self, lr: bytes, index: int | None = None) -> LrPicture | None:
+        """The cheap half of `decode`, for every picture in order: the LR stream goes on.
+
+        None for a picture that cannot be decoded: the last frame is to be shown again.
         """
         start = time.perf_counter()
         try:
-            picture = self._lr.decode(lr, index)
+            frame = self._lr.decode(lr, index)
         except CodecError:
-            taken_ms = (time.perf_counter() - start) * 1000
-            return replace(self._last, intact=False, decode_ms=taken_ms, synthesize_ms=0.0)
-        decoded = time.perf_counter()
-        level = self._rate.update(len(lr), picture.shape[0])
-        if not show:
-            taken_ms = (decoded - start) * 1000
-            intact = self._lr.intact
-            return replace(self._last, intact=intact, decode_ms=taken_ms, synthesize_ms=0.0)
+            return None
+        level = self._rate.update(len(lr), frame.shape[0])
+        taken_ms = (time.perf_counter() - start) * 1000
+        return LrPicture(frame, level, self._lr.intact, taken_ms)
+
+    def rebuild(self, picture: LrPicture) -> DecodedFrame:
+        """The costly half of `decode`, for pictures that are shown.
+
+        Frames do not depend on one another: several threads may rebuild at a time.
+        """
+        start = time.perf_counter()
         neural = self.synthesizer.neural
-        frame = self.synthesizer.synthesize(picture, level)
+        frame = self.synthesizer.synthesize(picture.frame, picture.log2_bits_per_pixel)
         self._last = DecodedFrame(
             frame=frame,
-            lr=picture,
+            lr=picture.frame,
             neural=neural,
-            intact=self._lr.intact,
-            decode_ms=(decoded - start) * 1000,
-            synthesize_ms=(time.perf_counter() - decoded) * 1000,
+            intact=picture.intact,
+            decode_ms=picture.decode_ms,
+            synthesize_ms=(time.perf_counter() - start) * 1000,
         )
         return self._last
 

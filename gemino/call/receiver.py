@@ -1,28 +1,36 @@
 """The receiving half of a call below the event loop: coded pictures in, shown frames out.
 
-One worker thread decodes and reconstructs. It takes what `Playout` says is due, so that a slow
-machine skips reconstructions and never falls behind; every coded picture is decoded.
+One thread decodes every coded picture, in order. Of those that `Playout` says are due together it
+hands the newest to a rebuilder, so that a slow machine skips frames and never falls behind. There
+are two rebuilders, of one core each: a frame does not depend on the one before, and two frames at a
+time waste nothing on waiting for each other, as two cores on one frame do. A last thread shows what
+is rebuilt, in order.
 """
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from gemino.call.jitter import Picture
 from gemino.call.playout import DuePicture, Playout
 from gemino.call.recorder import ShownFrame
 from gemino.call.stats import Counters
-from gemino.decoder import Decoder
+from gemino.decoder import DecodedFrame, Decoder
 from gemino.errors import CallError, CodecError, GeminoError
 from gemino.runtime import open_synthesizer
 
 logger = logging.getLogger(__name__)
 
+REBUILDERS = 2
+_Rebuilt = tuple[DuePicture, Future[DecodedFrame]]
+
 
 class Viewer:
-    """Opens the model, then shows what is pushed; `show` is called in the worker thread.
+    """Opens the model, then shows what is pushed; `show` is called in a thread of its own.
 
     ready: the model is loaded. model_name: what it calls itself. failure: why there is no viewer
     (ModelError ...). wants_keyframe, rejected_references: for the event loop to read.
@@ -76,13 +84,7 @@ class Viewer:
         try:
             synthesizer = open_synthesizer(self._model, self._size_px)
             self.model_name = synthesizer.name
-            decoder = Decoder(synthesizer)
-            self.ready.set()
-            while (work := self._next_work()) is not None:
-                batch, reference = work
-                if reference is not None:
-                    self._use(decoder, reference)
-                self._play(decoder, batch)
+            self._rebuild(Decoder(synthesizer))
         except GeminoError as error:
             self.failure = error
         except Exception as error:  # a thread's edge: else the call would go on and show nothing
@@ -90,6 +92,26 @@ class Viewer:
             self.failure = CallError(f"pictures cannot be rebuilt any more: {error}")
         finally:
             self.ready.set()
+
+    def _rebuild(self, decoder: Decoder) -> None:
+        # One frame waits here while the shower waits for the one before it: as many are under way
+        # as there are rebuilders, and the next is taken only when there is room for it.
+        under_way: queue.Queue[_Rebuilt | None] = queue.Queue(REBUILDERS - 1)
+        shower = threading.Thread(
+            target=self._show_all, args=(under_way,), name="shower", daemon=True
+        )
+        shower.start()
+        self.ready.set()
+        try:
+            with ThreadPoolExecutor(REBUILDERS, thread_name_prefix="rebuilder") as pool:
+                while (work := self._next_work()) is not None:
+                    batch, reference = work
+                    if reference is not None:
+                        self._use(decoder, reference)
+                    self._play(decoder, batch, pool, under_way)
+        finally:
+            under_way.put(None)
+            shower.join()
 
     def _next_work(self) -> tuple[list[DuePicture], bytes | None] | None:
         with self._changed:
@@ -110,14 +132,33 @@ class Viewer:
         else:
             self._counters.references += 1
 
-    def _play(self, decoder: Decoder, batch: list[DuePicture]) -> None:
+    def _play(
+        self,
+        decoder: Decoder,
+        batch: list[DuePicture],
+        pool: ThreadPoolExecutor,
+        under_way: "queue.Queue[_Rebuilt | None]",
+    ) -> None:
+        newest = None
         for due in batch:
-            shown = due is batch[-1]
-            decoded = decoder.decode(due.picture.data, due.picture.index, show=shown)
+            picture = decoder.decode_lr(due.picture.data, due.picture.index)
             self._counters.frames_coded += 1
-            self._counters.coding_ms.add(decoded.decode_ms)
             self.wants_keyframe = decoder.wants_keyframe
-            if not shown:
+            if picture is not None:
+                self._counters.coding_ms.add(picture.decode_ms)
+                newest = (due, picture)
+        if newest is not None:
+            due, picture = newest
+            under_way.put((due, pool.submit(decoder.rebuild, picture)))
+
+    def _show_all(self, under_way: "queue.Queue[_Rebuilt | None]") -> None:
+        while (rebuilt := under_way.get()) is not None:
+            due, future = rebuilt
+            try:
+                decoded = future.result()
+            except Exception as error:  # a thread's edge: else the call would show nothing
+                logger.debug("a frame cannot be rebuilt", exc_info=True)
+                self.failure = CallError(f"pictures cannot be rebuilt any more: {error}")
                 continue
             self._counters.frames += 1
             self._counters.frames_neural += decoded.neural

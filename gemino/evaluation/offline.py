@@ -88,11 +88,10 @@ def run(
         if coded.reference is not None:
             references.append(len(coded.reference))
             decoder.add_reference(coded.reference)
-        measured = place in footage.originals
-        decoded = decoder.decode(coded.lr, coded.index, show=measured)
-        if measured:
-            frames[place] = decoded.frame
-            bicubic[place] = resize(decoded.lr, footage.size_px)
+        small = decoder.decode_lr(coded.lr, coded.index)
+        if small is not None and place in footage.originals:
+            frames[place] = decoder.rebuild(small).frame
+            bicubic[place] = resize(small.frame, footage.size_px)
     return GeminoResult(
         frames,
         bicubic,

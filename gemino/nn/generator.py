@@ -161,7 +161,7 @@ class Generator(nn.Module):
         if not torch.is_autocast_enabled(band.device.type):
             band = band.to(weight.dtype)
         fused = functional.conv2d(known, weight[:, :-_UNSHUFFLED], bias)
-        return fused + functional.conv2d(band, on_band, stride=4)
+        return fused + inner(functional.conv2d(band, on_band, stride=4), fused)
 
     def _upsampled(self, low: Tensor) -> Tensor:
         """`low` [B, 3, H, W] upsampled bilinearly to 4H x 4W, unshuffled: [B, 48, H, W].

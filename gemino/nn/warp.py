@@ -15,7 +15,8 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
     x, flow = x.float(), flow.float()
     across = (torch.arange(width, device=flow.device, dtype=flow.dtype) * 2 + 1) / width - 1
     down = (torch.arange(height, device=flow.device, dtype=flow.dtype) * 2 + 1) / height - 1
-    grid = torch.stack((across + 2 * flow[:, 0], down[:, None] + 2 * flow[:, 1]), dim=-1)
+    base = torch.stack(torch.broadcast_tensors(across, down[:, None]), dim=-1)
+    grid = torch.add(base, flow.permute(0, 2, 3, 1), alpha=2)
     return functional.grid_sample(
         x, grid, mode="bilinear", padding_mode="border", align_corners=False
     )
@@ -24,18 +25,25 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
 def correlation(target: Tensor, reference: Tensor, radius: int) -> Tensor:
     """Cosine similarity of each target vector with its (2r+1)^2 neighbours in the reference.
 
-    Both [B, C, H, W]; returns [B, (2r+1)^2, H, W], rows of displacements from top left
-    (the cost volume of Sun et al., PWC-Net, 2018).
+    Both [B, C, H, W]; returns [B, (2r+1)^2, H, W] float32, rows of displacements from top left
+    (the cost volume of Sun et al., PWC-Net, 2018). Beyond the border the similarity is 0.
+
+    A row of the target is multiplied with a whole row of the reference, and the 2r+1 diagonals
+    that are wanted are read out of the product: more arithmetic than a product for each
+    displacement, and a tenth of the operations.
     """
     size = 2 * radius + 1
-    height, width = target.shape[-2:]
-    target = functional.normalize(target.float(), dim=1)
+    batch, _, height, width = target.shape
+    span = width + 2 * radius
+    rows = functional.normalize(target.float(), dim=1).permute(0, 2, 3, 1).contiguous()
     padded = functional.pad(functional.normalize(reference.float(), dim=1), [radius] * 4)
-    return torch.stack(
+    columns = padded.permute(0, 2, 1, 3).contiguous()  # [B, H + 2r, C, W + 2r]
+    shape = (batch, size, height, width)
+    diagonals = (height * width * span, 1, width * span, span + 1)  # (x, x + dx) for each dx
+    return torch.cat(
         [
-            (target * padded[:, :, dy : dy + height, dx : dx + width]).sum(1)
+            torch.matmul(rows, columns[:, dy : dy + height]).as_strided(shape, diagonals)
             for dy in range(size)
-            for dx in range(size)
         ],
         dim=1,
     )

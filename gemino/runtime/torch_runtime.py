@@ -6,8 +6,11 @@ slower on one that must emulate it, and a name on the box does not tell which.
 """
 
 import copy
+import threading
 import time
+import warnings
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal
 
@@ -16,16 +19,21 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from gemino.config import MIN_LR_PX, OUTPUT_SIZES_PX
 from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
 from gemino.nn.generator import ReferenceFeatures
 from gemino.nn.model import GeminoNet, build, rung_vector
+from gemino.nn.motion import Pyramid
+from gemino.runtime.memory import keep_freed_memory
 from gemino.zoo import ModelFiles
 
 Precision = Literal["auto", "bfloat16", "float32"]
+_Traced = Callable[..., Tensor]
+_TRACE_WARM_UP_RUNS = 2
+"""The first runs of a traced program specialise it, at several times a frame's cost."""
 _KEPT_LR_SIZES = 2
 """A call hops between two neighbouring rungs; features of more would only fill memory."""
 _TIMED_RUNS = 3
@@ -36,8 +44,10 @@ _TIMED_OUTPUT_PX = 512  # not the largest: opening a model should not take secon
 class TorchSynthesizer:
     """A model and its reference. Before the first reference it upsamples classically.
 
-    device: "auto" takes a GPU where there is one. threads: CPU threads, set for the whole
-    process; more than one thread stalls as soon as other processes compete for the cores.
+    Several threads may call `synthesize` at a time.
+
+    device: "auto" takes a GPU where there is one. threads: CPU threads a frame; more than one
+    stall one another as soon as other processes compete for the cores.
     precision: "auto" times bfloat16 and float32 when opened and keeps the faster.
     Raises ModelError for weights that do not fit, RuntimeUnavailable for a missing device.
     """
@@ -56,13 +66,16 @@ class TorchSynthesizer:
         self.name = files.config.name
         self.output_px = output_px
         self.device = _device(device)
-        torch.set_num_threads(threads)
+        self._threads = threads
+        self._preparing = threading.Lock()
+        keep_freed_memory()
         model = _load(files).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._reference: Tensor | None = None
         self._features: OrderedDict[int, ReferenceFeatures] = OrderedDict()
         if precision == "auto":
             precision = self._faster(model)
         self._use(model, precision)
+        self._time_frames()  # warms up: the first frame of a call should not take a second
 
     @property
     def neural(self) -> bool:
@@ -70,32 +83,43 @@ class TorchSynthesizer:
 
     def set_reference(self, reference: Frame | None) -> None:
         """Keep `reference`, square RGB of any size, for the pictures to come."""
-        self._features.clear()
-        self._reference = (
-            None if reference is None else self._tensor(resize(reference, self.output_px))
-        )
+        tensor = None if reference is None else self._tensor(resize(reference, self.output_px))
+        with self._preparing:
+            self._features.clear()
+            self._reference = tensor
 
     def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:
         """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8."""
-        if self._reference is None or lr.shape[0] < MIN_LR_PX:
-            return resize(lr, self.output_px)
+        torch.set_num_threads(self._threads)  # torch keeps this number for each calling thread
         with torch.inference_mode():
-            features = self._encoded(lr.shape[0], self._reference)
+            prepared = self._prepared(lr.shape[0])
+            if prepared is None:
+                return resize(lr, self.output_px)
+            features, network = prepared
             rung = torch.tensor([rung_vector(lr.shape[0], log2_bits_per_pixel)], device=self.device)
-            picture = self._model.synthesize(features, self._tensor(lr), rung)[0]
+            picture = network(self._tensor(lr), rung, *_flat(features))[0]
             # Rounded in place: at 1024 px every pass over the picture costs a millisecond.
             planes = picture.mul_(255.0).add_(0.5).to(torch.uint8).cpu().numpy()
         # torch interleaves three planes byte by byte, 20 times as slow at 1024 px.
         return np.asarray(cv2.merge(list(planes)), np.uint8)
 
-    def _encoded(self, lr_px: int, reference: Tensor) -> ReferenceFeatures:
-        features = self._features.get(lr_px)
-        if features is None:
-            features = self._model.encode_reference(reference, lr_px)
-            self._features[lr_px] = features
-            if len(self._features) > _KEPT_LR_SIZES:
-                self._features.popitem(last=False)
-        return features
+    def _prepared(self, lr_px: int) -> tuple[ReferenceFeatures, _Traced] | None:
+        """The reference's features for this LR size, and the network recorded for it.
+
+        None where there is no reference yet, or the picture is too small for the network.
+        """
+        with self._preparing:
+            if self._reference is None or lr_px < MIN_LR_PX:
+                return None
+            features = self._features.get(lr_px)
+            if features is None:
+                features = self._model.encode_reference(self._reference, lr_px)
+                if lr_px not in self._traced:
+                    self._traced[lr_px] = _trace(self._model, features, lr_px)
+                self._features[lr_px] = features
+                if len(self._features) > _KEPT_LR_SIZES:
+                    self._features.popitem(last=False)
+            return features, self._traced[lr_px]
 
     def _tensor(self, frame: Frame) -> Tensor:
         """`frame` [S, S, 3] as [1, 3, S, S] in 0..1, channels last as its bytes lie."""
@@ -106,6 +130,7 @@ class TorchSynthesizer:
         """Run `model` in this format: cast once, rather than at every layer of every frame."""
         self.precision = precision
         self._model = copy.deepcopy(model).bfloat16() if precision == "bfloat16" else model
+        self._traced: dict[int, _Traced] = {}
 
     def _faster(self, model: GeminoNet) -> Precision:
         """The faster of both formats on this machine, now; a GPU that is used has bfloat16."""
@@ -134,6 +159,42 @@ class TorchSynthesizer:
             stamps.append(time.thread_time())
         self.set_reference(None)
         return [after - before for before, after in pairwise(stamps)]
+
+
+class _OneFrame(nn.Module):
+    """A frame's synthesis as a function of plain tensors, which is what tracing records."""
+
+    def __init__(self, model: GeminoNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, lr: Tensor, rung: Tensor, *features: Tensor) -> Tensor:
+        quarter, eighth, band, low, *pyramid = features
+        whole = ReferenceFeatures(quarter, eighth, band, low, Pyramid(*pyramid))
+        return self.model.synthesize(whole, lr, rung)
+
+
+def _flat(features: ReferenceFeatures) -> tuple[Tensor, ...]:
+    return (*features[:4], *features.pyramid)
+
+
+def _trace(model: GeminoNet, features: ReferenceFeatures, lr_px: int) -> _Traced:
+    """The network as one recorded program for this LR size.
+
+    Seven hundred small operations called from Python would each wait for the interpreter's lock,
+    which the call's other threads hold most of the time; the recorded program never takes it.
+    """
+    device = features.band.device
+    example = (torch.zeros(1, 3, lr_px, lr_px, device=device), torch.zeros(1, 2, device=device))
+    inputs = (*example, *_flat(features))
+    with warnings.catch_warnings():
+        # Sizes become constants, as they should: there is a program for each.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(_OneFrame(model).eval(), inputs, check_trace=False)  # type: ignore[no-untyped-call]
+        network: _Traced = torch.jit.freeze(traced)
+    for _ in range(_TRACE_WARM_UP_RUNS):
+        network(*inputs)
+    return network
 
 
 def _device(name: str) -> torch.device:

@@ -14,6 +14,7 @@ from gemino.config import ModelConfig, NetworkSize, Rung
 from gemino.errors import GeminoError
 from gemino.nn.lpips import Lpips
 from gemino.nn.model import build
+from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.perceptual import load_lpips
 from gemino.training.clips import Sampler, build_all, draw_settings, list_clips
 from gemino.training.degrade import Sequence, SequenceSettings
@@ -68,6 +69,7 @@ def run(options: TrainingOptions, arguments: str, console: Console) -> Path:
     KeyboardInterrupt; run again, it goes on from there. Raises GeminoError for unusable input.
     """
     device = _device(options.device)
+    keep_freed_memory()
     workers = join(device)
     if workers.count > 1:
         torch.set_num_threads(max((os.cpu_count() or 1) // workers.count, 1))
