@@ -1,9 +1,10 @@
 """How many bits go where: the budget that LR stream, references and sound share.
 
-The caller states the payload rate of the video, references included; sound comes on top. A tenth
-of that rate pays for references, spread over a minute, and the rest is the LR stream. A reference
-that is under way may leave `_REFERENCE_BURST` times as fast as the whole stream: at 15 kbps the
-first 10 kB cross in under a second instead of twenty, and the amortised rate is what was asked.
+The caller states the payload rate of the video, references included; sound comes on top. A
+part of that rate pays for references (`config.reference_budget_bytes`), spread over a minute, and
+the rest is the LR stream. A reference that is under way may leave `_REFERENCE_BURST` times as fast
+as the whole stream: at 15 kbps the first 20 kB cross in 1.4 seconds instead of eleven, and the
+amortised rate is what was asked.
 
 `Adaptation` lowers that rate when the network loses packets and climbs back slowly. The receiver's
 bandwidth estimate (REMB) is not asked for: it is bounded by about 1.5 times what arrives and its
@@ -16,11 +17,15 @@ No socket and no clock: `now` (seconds, monotonic) is an argument.
 
 from dataclasses import dataclass
 
-from gemino.config import MIN_KBPS, REFERENCE_AMORTISATION_S, Rung, ladder
+from gemino.config import (
+    MIN_KBPS,
+    REFERENCE_AMORTISATION_S,
+    Rung,
+    ladder,
+    reference_budget_bytes,
+)
 
-AUDIO_KBPS = 8.0
-_REFERENCE_SHARE = 0.1
-_REFERENCE_BYTES = (4_000, 24_000)
+AUDIO_KBPS = 6.0
 _REFERENCE_BURST = 8.0
 _MUCH_LOSS, _LITTLE_LOSS = 0.1, 0.02
 _BACK_OFF, _CLIMB = 0.85, 1.05
@@ -41,11 +46,9 @@ class Budget:
     reference_max_bytes: int
 
 
-def split(total_kbps: float) -> Budget:
+def split(total_kbps: float, output_px: int) -> Budget:
     """Divide `total_kbps` of video payload, the reference amortised over a minute."""
-    low, high = _REFERENCE_BYTES
-    share_bytes = _REFERENCE_SHARE * total_kbps * 125 * REFERENCE_AMORTISATION_S
-    reference_max_bytes = int(min(max(share_bytes, low), high))
+    reference_max_bytes = reference_budget_bytes(total_kbps, output_px)
     reference_kbps = reference_max_bytes * 8 / 1000 / REFERENCE_AMORTISATION_S
     rung = ladder(max(total_kbps - reference_kbps, MIN_KBPS))
     return Budget(rung, total_kbps * _REFERENCE_BURST, reference_max_bytes)
@@ -54,10 +57,11 @@ def split(total_kbps: float) -> Budget:
 class Adaptation:
     """Follows what the network tells, never above the rate that was asked for."""
 
-    def __init__(self, asked_kbps: float) -> None:
+    def __init__(self, asked_kbps: float, output_px: int) -> None:
         self.kbps = asked_kbps
         self._asked_kbps = asked_kbps
-        self._current = split(asked_kbps)
+        self._output_px = output_px
+        self._current = split(asked_kbps, output_px)
         self._changed_at: float | None = None
 
     def __repr__(self) -> str:
@@ -82,7 +86,7 @@ class Adaptation:
         if self._changed_at is not None and now - self._changed_at < _PAUSE_S:
             return None
         current = self._current.rung.video_kbps
-        wanted = split(self.kbps)
+        wanted = split(self.kbps, self._output_px)
         if abs(wanted.rung.video_kbps - current) <= _DEAD_BAND * current:
             return None
         self._changed_at = now

@@ -47,7 +47,7 @@ class Outgoing:
         media = options.media
         self.counters = Counters()
         self.clock = MediaClock()
-        self._adaptation = Adaptation(media.kbps)
+        self._adaptation = Adaptation(media.kbps, media.size_px)
         budget = self._adaptation.budget
         config = EncoderConfig(
             output_px=media.size_px,

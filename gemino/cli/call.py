@@ -49,7 +49,7 @@ def call(
         typer.Option("--output", "-o", metavar="FILE", help="Write what is received: .mp4, .mkv."),
     ] = None,
     kbps: Annotated[
-        float, typer.Option(help="Video payload, references included; sound adds 6 to 8.")
+        float, typer.Option(help="Video payload, references included; sound adds about 6.")
     ] = 15.0,
     size: Annotated[
         int, typer.Option(help="Side of the rebuilt picture: 256, 512, 768 or 1024 px.")

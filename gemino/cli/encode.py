@@ -18,6 +18,7 @@ from gemino.config import (
     LrCodec,
     Rung,
     ladder,
+    reference_budget_bytes,
 )
 from gemino.container import GemWriter, Header
 from gemino.encoder import Encoder
@@ -26,10 +27,6 @@ from gemino.media import ClipInfo, DamagedMediaError, probe, read_frames
 from gemino.zoo import DEFAULT_MODEL, find
 
 _CODEC: LrCodec = "vp8"
-_REFERENCE_SHARE = 0.15
-"""The most of the total rate that one reference may take, spread over a minute."""
-_REFERENCE_BYTES = {256: 6_000, 512: 10_000, 768: 15_000, 1024: 20_000}
-"""By output size: what a good still of a head and shoulders takes."""
 _TOLERANCE = 0.05
 _MAX_PASSES = 4
 
@@ -116,10 +113,7 @@ def _search_rate(info: ClipInfo, header: Header, kbps: float, folder: Path) -> t
     libvpx holds a rate over many seconds and within its quantisers; how far a short clip lands
     from it shows only when it is coded.
     """
-    reference_bytes = min(
-        _REFERENCE_BYTES[header.output_px],
-        int(kbps * _REFERENCE_SHARE * 1000 / 8 * REFERENCE_AMORTISATION_S),
-    )
+    reference_bytes = reference_budget_bytes(kbps, header.output_px)
     wanted = kbps - reference_bytes * 8 / REFERENCE_AMORTISATION_S / 1000
     size_px = min(ladder(wanted, _CODEC).size_px, header.output_px)
     asked = max(wanted, MIN_KBPS)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from gemino.cli.console import NO_MODEL, console, progress
-from gemino.config import MAX_KBPS, MIN_KBPS
+from gemino.config import MAX_KBPS, MIN_KBPS, reference_budget_bytes
 from gemino.errors import GeminoError, MediaError
 from gemino.zoo import DEFAULT_MODEL
 
@@ -70,7 +70,6 @@ def evaluate(
     from gemino.evaluation import clips as room
     from gemino.evaluation.compare import Judge, strip, table
     from gemino.evaluation.metrics import use_one_thread
-    from gemino.evaluation.offline import reference_bytes_for
     from gemino.evaluation.pictures import save
     from gemino.runtime import open_synthesizer
     from gemino.runtime.perceptual import load_lpips
@@ -82,7 +81,7 @@ def evaluate(
         synthesizer=open_synthesizer(None if model == NO_MODEL else model, int(size)),
         codecs=chosen,
         kbps=kbps,
-        reference_bytes=reference_bytes or reference_bytes_for(int(size)),
+        reference_bytes=reference_bytes or reference_budget_bytes(kbps, int(size)),
     )
     comparisons: list[Comparison] = []
     with progress() as bar:

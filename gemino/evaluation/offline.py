@@ -22,9 +22,8 @@ from gemino.evaluation.clips import Footage
 from gemino.evaluation.rates import Rates, count, meet
 from gemino.frames import Frame, from_video_frame, resize
 from gemino.runtime import Synthesizer
+from gemino.video.reference import encode_picture
 from gemino.video.vpx import VpxDecoder, VpxEncoder
-
-_REFERENCE_BYTES_AT_512 = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,11 +57,6 @@ class LrStream:
             yield resize(decoder.decode(data), size_px)
 
 
-def reference_bytes_for(size_px: int) -> int:
-    """The reference that this project's figures are made with: 10,000 bytes at 512 px."""
-    return round(_REFERENCE_BYTES_AT_512 * size_px / 512)
-
-
 def run(
     footage: Footage, kbps: float, synthesizer: Synthesizer, reference_bytes: int
 ) -> GeminoResult:
@@ -72,7 +66,8 @@ def run(
     the next. Raises CodecError where a codec fails.
     """
     amortised_s = max(footage.seconds, REFERENCE_AMORTISATION_S)
-    lr_kbps = max(kbps - reference_bytes * 8 / 1000 / amortised_s, 1.0)
+    first = encode_picture(from_video_frame(footage.pictures[0]), reference_bytes)
+    lr_kbps = max(kbps - len(first) * 8 / 1000 / amortised_s, 1.0)
     rung = fit(footage, ladder(lr_kbps), lr_kbps).rung
     encoder = Encoder(
         EncoderConfig(footage.size_px, rung, footage.fps, reference_max_bytes=reference_bytes)

@@ -34,7 +34,7 @@ class Widths:
 
 
 WIDTHS = {
-    "xs": Widths(16, 24, 1, 1),
+    "xs": Widths(16, 20, 1, 1),
     "s": Widths(32, 64, 2, 2),
     "l": Widths(64, 128, 2, 4),
 }

@@ -15,7 +15,8 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
     x, flow = x.float(), flow.float()
     across = (torch.arange(width, device=flow.device, dtype=flow.dtype) * 2 + 1) / width - 1
     down = (torch.arange(height, device=flow.device, dtype=flow.dtype) * 2 + 1) / height - 1
-    base = torch.stack(torch.broadcast_tensors(across, down[:, None]), dim=-1)
+    places = (across.expand(height, width), down[:, None].expand(height, width))
+    base = torch.stack(places, dim=-1)
     grid = torch.add(base, flow.permute(0, 2, 3, 1), alpha=2)
     return functional.grid_sample(
         x, grid, mode="bilinear", padding_mode="border", align_corners=False
