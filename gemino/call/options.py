@@ -69,8 +69,8 @@ class PeerOptions:
 class LoopbackOptions:
     """A call between two processes on this machine.
 
-    record_lossless: .mkv (FFV1) of every shown frame; beside it, with the suffix .jsonl, a line for
-    each in the same order: source_index, source_time_s, shown_s, latency_ms, neural, lr_px.
+    record_lossless: lossless .mkv of every shown frame; beside it, with the suffix .jsonl, a line
+    for each in the same order: source_index, source_time_s, shown_s, latency_ms, neural, lr_px.
     stats: JSON lines of both peers. port: of the signalling server, 0 for a free one.
     """
 

@@ -115,7 +115,7 @@ def call(
 
 def _check_outputs(output: Path | None, lossless: Path | None) -> None:
     """Say now, not after the call, that a file cannot be written."""
-    for path, kinds in ((output, (".mp4", ".mkv")), (lossless, (".mkv",))):
+    for path, kinds in ((output, (".mp4", ".mkv")), (lossless, (".mkv", ".nut"))):
         if path is None:
             continue
         if path.suffix not in kinds:

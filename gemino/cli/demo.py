@@ -115,7 +115,7 @@ def _call(
     from gemino.evaluation.demonstration import RecordedCall
 
     _tell(status, name, f"holding a call of {size_px} px at {kbps:g} kbps")
-    lossless = recordings / f"{name}.mkv"
+    lossless = recordings / f"{name}.nut"
     media = loopback.MediaOptions(
         kbps=kbps,
         size_px=size_px,
