@@ -75,7 +75,9 @@ class MovieWriter:
         rate = fps.limit_denominator(65535)
         if self._lossless:
             codec, pixels = _LOSSLESS[self.path.suffix]
-            self._video = self._container.add_stream(codec, rate=rate)
+            video = self._container.add_stream(codec, rate=rate)
+            assert isinstance(video, VideoStream)
+            self._video = video
             self._video.pix_fmt = pixels
         else:
             # A key frame a second: a crash loses no more than that, and players can seek.

@@ -101,7 +101,7 @@ class TorchSynthesizer:
             planes = picture.cpu().numpy()  # float32 [3, S, S] in 0..1
         # OpenCV scales, rounds and saturates in one pass, where torch takes one for each (and
         # interleaves byte by byte): at 1024 px every pass over the picture costs a millisecond.
-        pixels = [cv2.multiply(plane, 255.0, dtype=cv2.CV_8U) for plane in planes]
+        pixels = [cv2.convertScaleAbs(plane, alpha=255.0) for plane in planes]
         return np.asarray(cv2.merge(pixels), np.uint8)
 
     def _prepared(self, lr_px: int) -> tuple[ReferenceFeatures, _Traced] | None:
