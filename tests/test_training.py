@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file
 
 from gemino import media
 from gemino.config import ModelConfig, Rung
@@ -188,6 +189,20 @@ def test_training_makes_a_model_that_runs(clip: Path, tmp_path: Path) -> None:
     before = (folder / "model.safetensors").read_bytes()
     run(options, "clips --name tiny", Console(quiet=True))
     assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_a_training_can_begin_with_a_finished_model(sequence: Sequence) -> None:
+    files = find("generic-s")
+    begun = trainer(sequence, steps=1)
+    with pytest.raises(ModelError, match="size xs"):
+        begun.start_from(files)
+    config = TrainingConfig(1, minutes=1.0, bf16=False)
+    losses = Losses(LossWeights(), 64, 64, load_lpips(), None)
+    sampler = Sampler([sequence], 1, 64, 0)
+    begun = Trainer(config, build(ModelConfig("test", "s")), losses, sampler)
+    begun.start_from(files)
+    shipped = load_file(files.weights_path)
+    assert all(torch.equal(shipped[name], x) for name, x in begun.average.weights.items())
 
 
 def test_a_device_that_is_not_there_is_an_error(clip: Path, tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ def train(
     runs: Annotated[Path, typer.Option(help="Where checkpoints and curves go.")] = Path("runs"),
     models: Annotated[Path, typer.Option(help="Where the model is written.")] = Path("models"),
     resume: Annotated[bool, typer.Option(help="Go on from the run's checkpoint.")] = True,
+    start: Annotated[
+        str | None, typer.Option(help="A model, by name or folder, whose weights to begin with.")
+    ] = None,
     validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 500,
 ) -> None:
     """Train a network on a folder of clips, with the real codec in the loop.
@@ -76,6 +79,7 @@ def train(
         runs=runs,
         models=models,
         resume=resume,
+        start=start,
         validate_every=validate_every,
     )
     # The card is for others: of a file or folder it says the name, not where it lay here.

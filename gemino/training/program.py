@@ -22,6 +22,7 @@ from gemino.training.losses import Losses, LossWeights
 from gemino.training.publish import Provenance, publish
 from gemino.training.trainer import Look, Report, Trainer, TrainingConfig
 from gemino.training.workers import Workers, join, leave
+from gemino.zoo import find
 
 VALIDATION_RUNG = Rung("vp8", 128, 13.0)
 VALIDATION_REFERENCE_BYTES = 9_000
@@ -37,8 +38,8 @@ class TrainingOptions:
     clips, validation: folders of clips. minutes, steps: whichever ends first. batch: examples a
     step and worker. output_px, crop_px: sides of the training pictures, and of the window that
     LPIPS judges. views: sequences made of each clip. vgg: LPIPS VGG16 weights, for that loss
-    too. cache, runs, models: folders for decoded sequences, checkpoints and curves, and the
-    finished model.
+    too. start: a model whose weights to begin with. cache, runs, models: folders for decoded
+    sequences, checkpoints and curves, and the finished model.
     """
 
     clips: Path
@@ -59,6 +60,7 @@ class TrainingOptions:
     runs: Path = Path("runs")
     models: Path = Path("models")
     resume: bool = True
+    start: str | None = None
     validate_every: int = 500
 
 
@@ -95,6 +97,8 @@ def run(options: TrainingOptions, arguments: str, console: Console) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if options.resume and trainer.resume(folder):
         console.print(f"going on from step {trainer.clock.step}")
+    elif options.start is not None:
+        trainer.start_from(find(options.start))
     _train(trainer, folder, watched, alex, console)
     leave(workers)
     if not workers.leads:

@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
+from gemino.errors import ModelError
 from gemino.nn.lpips import Lpips
 from gemino.nn.model import GeminoNet, rung_vector
 from gemino.training import checkpoint
@@ -23,6 +26,7 @@ from gemino.training.clips import Sampler, to_tensor
 from gemino.training.degrade import Sequence
 from gemino.training.losses import Losses
 from gemino.training.workers import ALONE, Workers
+from gemino.zoo import ModelFiles
 
 VALIDATION_FRAMES = 4
 
@@ -96,6 +100,15 @@ class Trainer:
         if clock is not None:
             self.clock = clock
         return clock is not None
+
+    def start_from(self, files: ModelFiles) -> None:
+        """Begin with the weights of a finished model. ModelError where they do not fit."""
+        try:
+            self.model.load_state_dict(load_file(files.weights_path))
+        except (SafetensorError, RuntimeError, OSError) as error:
+            size = self.model.config.size
+            raise ModelError(f"{files.path}: is no network of size {size}") from error
+        self.average = Average(self.model)
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint into `folder`; the leading worker's task."""
