@@ -79,7 +79,7 @@ _MIN_REFERENCE_BYTES = 4_000
 def reference_budget_bytes(total_kbps: float, output_px: int) -> int:
     """Most bytes of a reference in a stream of `total_kbps`: 20 kB at 15 kbps and 512 px.
 
-    Compared with `gemino evaluate --reference-bytes` at 15 kbps in all, 512 px, on four clips: 20 kB
+    Compared with `gemino evaluate --reference-bytes` at 15 kbps, 512 px, on four clips: 20 kB
     instead of 10 takes up to a sixth off the LPIPS of a picture rich in detail, and a plain one
     does not use them up (`video.reference` stops at a quality).
     """
