@@ -6,9 +6,9 @@ bitrate into a low-resolution stream.
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, get_args
 
-LrCodec = Literal["vp8", "vp9"]
+LrCodec = Literal["vp8", "vp9", "av1"]
 NetworkSize = Literal["xs", "s", "l"]
 
 OUTPUT_SIZES_PX = (256, 512, 768, 1024)
@@ -33,8 +33,8 @@ class Rung:
     video_kbps: float = 12.0
 
     def __post_init__(self) -> None:
-        if self.codec not in ("vp8", "vp9"):
-            raise ValueError(f"codec must be vp8 or vp9, not {self.codec!r}")
+        if self.codec not in get_args(LrCodec):
+            raise ValueError(f"codec must be vp8, vp9 or av1, not {self.codec!r}")
         if not MIN_LR_PX <= self.size_px <= MAX_LR_PX or self.size_px % 16:
             raise ValueError(f"size_px must be a multiple of 16 in 64..1024, not {self.size_px}")
         if not MIN_KBPS <= self.video_kbps <= MAX_KBPS:

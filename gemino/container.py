@@ -21,7 +21,7 @@ VERSION: Final = 1
 MAX_PAYLOAD_BYTES: Final = 1 << 20
 """The largest LR picture or reference; honest ones are 30 times smaller."""
 
-_CODECS: dict[int, LrCodec] = {1: "vp8", 2: "vp9"}
+_CODECS: dict[int, LrCodec] = {1: "vp8", 2: "vp9", 3: "av1"}
 _CODEC_NUMBERS = {codec: number for number, codec in _CODECS.items()}
 _START = struct.Struct(">8sHHB II I 32s B")
 _RECORD = struct.Struct(">BI")

@@ -15,8 +15,8 @@ from gemino.errors import CodecError
 from gemino.frames import Frame
 from gemino.rate import BitsPerPixelMeter
 from gemino.runtime.base import Synthesizer
+from gemino.video.lr import LrDecoder
 from gemino.video.reference import decode_picture
-from gemino.video.vpx import VpxDecoder
 
 _GREY = 128
 
@@ -57,8 +57,8 @@ class Decoder:
 
     def __init__(self, synthesizer: Synthesizer, codec: LrCodec = "vp8") -> None:
         self.synthesizer = synthesizer
-        self._lr = VpxDecoder(codec)
-        self._rate = BitsPerPixelMeter()
+        self._lr = LrDecoder(codec)
+        self._rate = BitsPerPixelMeter(codec)
         side = synthesizer.output_px
         grey, small = _grey(side), _grey(MIN_LR_PX)
         self._last = DecodedFrame(grey, small, False, False, 0.0, 0.0)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from gemino.config import EncoderConfig, Rung
 from gemino.frames import Frame, prepare, resize
+from gemino.video.lr import LrEncoder
 from gemino.video.reference import encode_picture
-from gemino.video.vpx import VpxEncoder
 
 _THUMBNAIL_PX = 16
 # Mean absolute difference of 16x16 thumbnails, 0..255, over fifteen clips of talking heads: from
@@ -56,7 +56,7 @@ class Encoder:
             raise ValueError(f"output_px must be even and in 64..1024, not {config.output_px}")
         self.config = config
         self._check(config.rung)
-        self._lr = VpxEncoder(config.rung, config.fps)
+        self._lr = LrEncoder(config.rung, config.fps)
         self._index = 0
         self._wanted = True
         self._reference_time: float | None = None

@@ -1,25 +1,34 @@
 """How many bits the low-resolution stream spends, as the receiver sees them arrive."""
 
 import math
+from collections.abc import Mapping
+
+from gemino.config import LrCodec
 
 _SMOOTHING = 1 / 16
 _START = -5.0
 """log2(bits per pixel) assumed before the first picture: about 15 kbps at 128 px and 30 fps."""
 
 
+_GAIN: Mapping[LrCodec, float] = {"vp8": 0.0, "vp9": 0.6, "av1": 0.6}
+"""How many bits of VP8 a bit of another codec is worth, as log2: about 1.5 at 128 px."""
+
+
 class BitsPerPixelMeter:
-    """Smoothed log2(bits per pixel) of a stream of coded pictures.
+    """Smoothed log2(bits per pixel) of a stream of coded pictures, in bits of VP8.
 
     The network is told how coarse its input is with this figure. It needs no clock and no word
     from the sender, so files, calls and training compute the same one. Smoothing happens on the
     logarithm: a key frame, 30 times as large as its neighbours, moves it by little.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, codec: LrCodec = "vp8") -> None:
         self.level = _START
+        self._gain = _GAIN[codec]
 
     def update(self, payload_bytes: int, size_px: int) -> float:
         """Account for one coded picture of `size_px` squared and return the new level."""
         bits = max(payload_bytes, 1) * 8
-        self.level += _SMOOTHING * (math.log2(bits / (size_px * size_px)) - self.level)
+        level = math.log2(bits / (size_px * size_px)) + self._gain
+        self.level += _SMOOTHING * (level - self.level)
         return self.level

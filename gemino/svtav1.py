@@ -6,9 +6,9 @@ own switch for that, an environment variable read when an encoder opens, is the 
 
 import os
 
-_ERRORS_ONLY = "1"
+_FATAL_ONLY = "0"  # with errors, it complains of every stream that ends without a flush
 
 
 def silence_svt_av1() -> None:
-    """Let SVT-AV1 print errors only; call before an encoder is opened. Respects a user's choice."""
-    os.environ.setdefault("SVT_LOG", _ERRORS_ONLY)
+    """Silence SVT-AV1; call before an encoder is opened. Respects a user's choice."""
+    os.environ.setdefault("SVT_LOG", _FATAL_ONLY)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 # Rooms, from the ground up. Modules of one room may import one another, those of two rooms on one
-# floor may not. The words are alone in having an order of their own: errors are below the rest.
+# floor may not. The words alone have an order of their own: errors and config are below the rest.
 FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
-    {"errors": ("errors",)},
-    {name: (name,) for name in ("frames", "config", "rate", "fields", "network", "svtav1")},
+    {name: (name,) for name in ("errors", "config")},
+    {name: (name,) for name in ("frames", "rate", "fields", "network", "svtav1")},
     {name: (name,) for name in ("wire", "media", "video", "container", "nn")},
     {"models": ("zoo", "runtime")},
     {"encoder": ("encoder",), "decoder": ("decoder",)},

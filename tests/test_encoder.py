@@ -12,8 +12,8 @@ from gemino.config import EncoderConfig, Rung
 from gemino.encoder import EncodedFrame, Encoder
 from gemino.frames import Frame, prepare, resize
 from gemino.media import read_frames
+from gemino.video.lr import LrDecoder
 from gemino.video.reference import decode_picture
-from gemino.video.vpx import VpxDecoder
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 CONFIG = EncoderConfig(output_px=256, fps=Fraction(25), reference_max_bytes=4000)
@@ -55,7 +55,7 @@ def test_a_clip_becomes_an_lr_stream_and_one_reference(webcam: list[Frame]) -> N
     assert sent[0].reference is not None
     assert len(sent[0].reference) <= 4000
     assert psnr(decode_picture(sent[0].reference), webcam[0]) > 30
-    decoder = VpxDecoder("vp8")
+    decoder = LrDecoder("vp8")
     shown = [decoder.decode(frame.lr) for frame in sent]
     quality = [psnr(a, resize(b, 128)) for a, b in zip(shown, webcam, strict=True)]
     assert np.mean(quality) > 24
@@ -116,7 +116,7 @@ def test_a_change_of_rung_costs_one_key_frame_and_no_reference(webcam: list[Fram
     encoder.set_rung(Rung("vp8", 256, 50.0))
     sent = encoder.encode(webcam[2], 0.08)
     assert (sent.keyframe, sent.rung, sent.reference) == (True, Rung("vp8", 256, 50.0), None)
-    assert VpxDecoder("vp8").decode(sent.lr).shape == (256, 256, 3)
+    assert LrDecoder("vp8").decode(sent.lr).shape == (256, 256, 3)
 
 
 def test_the_same_frames_give_the_same_bytes(webcam: list[Frame]) -> None:

@@ -25,11 +25,11 @@ from aiortc.jitterbuffer import JitterFrame
 from gemino.call import payload
 from gemino.call.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, OpusEncoder, Samples, SoundTrack
 from gemino.call.jitter import Packet, Picture, PictureBuffer
-from gemino.call.payload import LrEncoder, VideoTap, packetize
+from gemino.call.payload import LrSlot, VideoTap, packetize
 from gemino.config import Rung
 from gemino.errors import CodecError
 from gemino.frames import Frame
-from gemino.video.vpx import VpxDecoder, VpxEncoder
+from gemino.video.lr import LrDecoder, LrEncoder
 
 
 def connection() -> RTCPeerConnection:
@@ -83,7 +83,7 @@ def test_the_slot_passes_frames_times_and_key_frame_wishes() -> None:
         calls.append((frame.shape, time_s, force_keyframe))
         return b"picture"
 
-    slot = LrEncoder(encode)
+    slot = LrSlot(encode)
     payloads, timestamp = slot.encode(video_frame(3), force_keyframe=True)
     assert calls == [((64, 64, 3), 0.1, True)]
     assert timestamp == 9000
@@ -100,7 +100,7 @@ def test_an_encoder_that_fails_is_noticed_and_not_only_logged() -> None:
     def encode(*_: object) -> bytes:
         raise CodecError("libvpx is out of order")
 
-    slot = LrEncoder(encode)
+    slot = LrSlot(encode)
     assert slot.encode(video_frame()) == ([], 0)
     assert isinstance(slot.failure, CodecError)
 
@@ -129,7 +129,7 @@ async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_strange
     monkeypatch.setattr(aioice.ice, "get_host_addresses", aioice.ice.get_host_addresses)
     payload.use_loopback_addresses()
     sending, receiving = connection(), connection()
-    encoder = VpxEncoder(Rung("vp8", 64, 30))
+    encoder = LrEncoder(Rung("vp8", 64, 30))
     forced: list[int] = []
 
     def encode(frame: Frame, time_s: float, force_keyframe: bool) -> bytes:
@@ -137,7 +137,7 @@ async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_strange
             forced.append(round(time_s * 30))
         return encoder.encode(frame, force_keyframe=force_keyframe).data
 
-    slot = LrEncoder(encode)
+    slot = LrSlot(encode)
     sender = sending.addTrack(Stills())
     payload.fill_encoder_slot(sender, slot)
     await sending.setLocalDescription(await sending.createOffer())
@@ -180,7 +180,7 @@ async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_strange
     assert offset is not None
     steps = [(picture.timestamp - offset) % (1 << 32) for picture in pictures]
     assert steps == [number * 3000 for number in range(1, 16)]
-    decoder = VpxDecoder()
+    decoder = LrDecoder()
     for picture in pictures:
         decoder.decode(picture.data, picture.index)
     assert decoder.intact

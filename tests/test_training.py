@@ -18,7 +18,7 @@ from gemino.nn.model import build
 from gemino.runtime import open_synthesizer
 from gemino.runtime.perceptual import load_lpips
 from gemino.runtime.torch_runtime import TorchSynthesizer
-from gemino.training.clips import Sampler, build_all, draw_settings, list_clips
+from gemino.training.clips import Sampler, Streams, build_all, draw_settings, list_clips
 from gemino.training.degrade import Sequence, SequenceSettings, View, load_or_build
 from gemino.training.losses import Losses, LossWeights
 from gemino.training.program import TrainingOptions, run
@@ -27,7 +27,8 @@ from gemino.zoo import find
 
 ADDRESS = Path(__file__).parent.parent / "samples" / "address.mp4"
 SIDE = 128
-RUNGS = (Rung("vp8", 64, 8.0), Rung("vp8", 128, 12.0))
+RUNGS = (Rung("vp8", 64, 8.0), Rung("av1", 128, 12.0))
+STREAMS: Streams = {("vp8", 64): (0.5, (8.0,)), ("av1", 128): (0.5, (12.0,))}
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,7 @@ def trainer(sequence: Sequence, steps: int) -> Trainer:
     """One that is the same whenever it is made."""
     torch.manual_seed(0)
     losses = Losses(LossWeights(), 64, 64, load_lpips(), None)
-    sampler = Sampler([sequence], batch=1, crop_px=64, seed=0)
-    sampler._sizes, sampler._size_odds = [64, 128], np.array([0.5, 0.5])
+    sampler = Sampler([sequence], batch=1, crop_px=64, seed=0, streams=STREAMS)
     config = TrainingConfig(steps, minutes=1e6, warmup_steps=1, bf16=False, validate_every=2)
     return Trainer(config, build(ModelConfig("test", "xs")), losses, sampler)
 
@@ -113,13 +113,12 @@ def test_an_empty_or_missing_folder_is_an_error(tmp_path: Path) -> None:
 def test_drawn_rungs_cover_every_size_and_depend_on_the_seed_alone() -> None:
     drawn = [draw_settings(512, 1, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
-    assert {rung.size_px for rung in drawn[0].rungs} == {64, 128, 192, 256}
+    streams = {(rung.codec, rung.size_px) for rung in drawn[0].rungs}
+    assert streams == {(codec, px) for codec in ("vp8", "av1") for px in (64, 128, 192, 256)}
 
 
 def test_batches_follow_from_seed_step_and_worker(sequence: Sequence) -> None:
-    samplers = [Sampler([sequence], 2, 64, seed=3, rank=rank) for rank in (0, 0, 1)]
-    for sampler in samplers:
-        sampler._sizes, sampler._size_odds = [64], np.array([1.0])
+    samplers = [Sampler([sequence], 2, 64, 3, rank, STREAMS) for rank in (0, 0, 1)]
     first, same, other = (sampler.draw(7) for sampler in samplers)
     assert torch.equal(first.target, same.target)
     assert first.crops == same.crops

@@ -8,7 +8,7 @@ from aiortc import RTCPeerConnection, RTCRtpSender
 from gemino.call.adaptation import AUDIO_KBPS, Adaptation
 from gemino.call.audio import OpusEncoder
 from gemino.call.options import PeerOptions
-from gemino.call.payload import LrEncoder, fill_encoder_slot, timestamp_offset
+from gemino.call.payload import LrSlot, fill_encoder_slot, timestamp_offset
 from gemino.call.readahead import ReadAhead
 from gemino.call.recorder import LogRow
 from gemino.call.references import ReferenceSender
@@ -61,7 +61,7 @@ class Outgoing:
         source = ClipFrames(clip, media.size_px, media.seconds, self.clock)
         self._frames = ReadAhead(source, _FRAMES_AHEAD)
         self.video = ClipVideoTrack(source, self._frames, self.clock)
-        self._lr = LrEncoder(self._pictures.encode)
+        self._lr = LrSlot(self._pictures.encode)
         self._blocks = None
         self.audio = None
         if info.has_audio:

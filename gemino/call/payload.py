@@ -49,7 +49,7 @@ EncodePicture = Callable[[Frame, float, bool], bytes]
 """(frame, media time in seconds, key frame wanted) -> one coded VP8 picture."""
 
 
-class LrEncoder(Encoder):
+class LrSlot(Encoder):
     """Fills the encoder slot of a video sender: runs `encode` and packetises (RFC 7741).
 
     Called in one worker thread at a time. failure: the error that ended the stream; the stock

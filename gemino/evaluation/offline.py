@@ -22,8 +22,8 @@ from gemino.evaluation.clips import Footage
 from gemino.evaluation.rates import Rates, count, meet
 from gemino.frames import Frame, from_video_frame, resize
 from gemino.runtime import Synthesizer
+from gemino.video.lr import LrDecoder, LrEncoder
 from gemino.video.reference import encode_picture
-from gemino.video.vpx import VpxDecoder, VpxEncoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +52,7 @@ class LrStream:
 
     def upsampled(self, size_px: int) -> Iterator[Frame]:
         """Every picture decoded and cubically upsampled to [size_px, size_px, 3]."""
-        decoder = VpxDecoder(self.rung.codec)
+        decoder = LrDecoder(self.rung.codec)
         for data in self.pictures:
             yield resize(decoder.decode(data), size_px)
 
@@ -108,6 +108,6 @@ def fit(footage: Footage, rung: Rung, kbps: float) -> LrStream:
 
 
 def _lr_stream(small: Sequence[Frame], rung: Rung, fps: Fraction) -> LrStream:
-    encoder = VpxEncoder(rung, fps)
+    encoder = LrEncoder(rung, fps)
     pictures = [encoder.encode(frame).data for frame in small]
     return LrStream(rung, pictures, count(map(len, pictures), fps))

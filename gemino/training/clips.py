@@ -4,32 +4,42 @@ Every batch follows from (seed, step, worker) alone, so that a resumed training 
 batches that the uninterrupted one would have met.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gemino.config import Rung
+from gemino.config import LrCodec, Rung
 from gemino.errors import MediaError
 from gemino.nn.model import rung_vector
 from gemino.training.degrade import ACTIVITY_PX, Sequence, SequenceSettings, View, load_or_build
 
 SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi"}
 
-# LR size: how often a batch has it, and the nominal rates to draw from (kbps).
-RUNGS: dict[int, tuple[float, tuple[float, ...]]] = {
-    64: (0.08, (5.0, 8.0)),
-    128: (0.52, (9.0, 12.0, 15.0, 20.0)),
-    192: (0.18, (13.0, 18.0, 26.0)),
-    256: (0.22, (22.0, 32.0, 50.0)),
+Streams = Mapping[tuple[LrCodec, int], tuple[float, tuple[float, ...]]]
+"""Codec and size of the LR stream: how often a batch has it, and the nominal kbps to draw from."""
+
+# From each codec's floor up to where the next size takes over.
+STREAMS: Streams = {
+    ("vp8", 64): (0.04, (5.0, 8.0)),
+    ("vp8", 128): (0.24, (9.0, 12.0, 15.0, 20.0)),
+    ("vp8", 192): (0.06, (13.0, 18.0, 26.0)),
+    ("vp8", 256): (0.08, (22.0, 32.0, 50.0)),
+    ("av1", 64): (0.05, (5.0, 7.0)),
+    ("av1", 128): (0.30, (6.0, 8.0, 11.0, 15.0)),
+    ("av1", 192): (0.08, (9.0, 12.0, 16.0, 24.0)),
+    ("av1", 256): (0.15, (12.0, 20.0, 30.0, 45.0)),
 }
+_DISTURBED = 0.4
+_TWO_RATES_PX = 128  # the size that most calls have: two streams of each clip instead of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +77,9 @@ def list_clips(folder: Path) -> list[Path]:
 def draw_settings(output_px: int, view: int, rng: Generator) -> SequenceSettings:
     """Settings of a clip's `view`-th sequence: the first plain, others zoomed and tinted."""
     rungs = [
-        Rung("vp8", px, float(kbps))
-        for px, (_, rates) in RUNGS.items()
-        for kbps in rng.choice(rates, size=2 if px == 128 else 1, replace=False)
+        Rung(codec, px, float(kbps))
+        for (codec, px), (_, rates) in STREAMS.items()
+        for kbps in rng.choice(rates, size=2 if px == _TWO_RATES_PX else 1, replace=False)
     ]
     if view == 0:
         return SequenceSettings(output_px, tuple(rungs))
@@ -123,7 +133,13 @@ class Sampler:
     """Draws batches from sequences; each worker (`rank`) its own."""
 
     def __init__(
-        self, sequences: list[Sequence], batch: int, crop_px: int, seed: int, rank: int = 0
+        self,
+        sequences: list[Sequence],
+        batch: int,
+        crop_px: int,
+        seed: int,
+        rank: int = 0,
+        streams: Streams = STREAMS,
     ) -> None:
         self.sequences = sequences
         self.batch = batch
@@ -135,17 +151,17 @@ class Sampler:
         self._weights = np.clip(sharpness / np.median(sharpness), 0.3, 1.0)
         lengths = np.array([len(sequence.frames) for sequence in sequences], float)
         self._odds = np.sqrt(lengths) / np.sqrt(lengths).sum()
-        self._sizes = list(RUNGS)
-        odds = np.array([RUNGS[px][0] for px in self._sizes])
-        self._size_odds = odds / odds.sum()
+        self._streams = list(streams)
+        odds = np.array([odds for odds, _ in streams.values()])
+        self._stream_odds = odds / odds.sum()
 
     def draw(self, step: int) -> Batch:
         """The batch of `step`."""
         # All workers draw the same LR size: they wait for one another, and sizes cost unequally.
         shared = np.random.default_rng([self.seed, step])
-        lr_px = int(shared.choice(self._sizes, p=self._size_odds))
+        codec, lr_px = self._streams[shared.choice(len(self._streams), p=self._stream_odds)]
         rng = np.random.default_rng([self.seed, step, self.rank])
-        rows = [self._example(rng, lr_px) for _ in range(self.batch)]
+        rows = [self._example(rng, codec, lr_px) for _ in range(self.batch)]
         return Batch(
             target=to_tensor([row[0] for row in rows]),
             reference=to_tensor([row[1] for row in rows]),
@@ -156,7 +172,7 @@ class Sampler:
         )
 
     def _example(
-        self, rng: Generator, lr_px: int
+        self, rng: Generator, codec: LrCodec, lr_px: int
     ) -> tuple[
         NDArray[np.uint8],
         NDArray[np.uint8],
@@ -167,11 +183,11 @@ class Sampler:
     ]:
         which = int(rng.choice(len(self.sequences), p=self._odds))
         sequence = self.sequences[which]
-        rungs = [rung for rung in sequence.lr if rung.size_px == lr_px]
+        rungs = [rung for rung in sequence.lr if (rung.codec, rung.size_px) == (codec, lr_px)]
         pictures, levels = sequence.lr[rungs[rng.integers(len(rungs))]]
         at = int(rng.integers(len(sequence.frames)))
         target = sequence.frames[at]
-        reference = sequence.references[rng.integers(len(sequence.references))]
+        reference = _disturb(rng, sequence.references[rng.integers(len(sequence.references))])
         lr = pictures[at]
         crop = self._crop(rng, sequence.activity, target.shape[0])
         if rng.random() < 0.5:
@@ -191,6 +207,23 @@ class Sampler:
             round((place + 0.5) / ACTIVITY_PX * side - self.crop_px / 2) for place in (row, column)
         ]
         return min(max(corner[0], 0), room), min(max(corner[1], 0), room)
+
+
+def _disturb(rng: Generator, reference: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`reference` as if the camera had moved since, or the light changed; two of five times.
+
+    The clips are short and steady: without this, large motion would hardly be seen.
+    """
+    if rng.random() >= _DISTURBED:
+        return reference
+    side = reference.shape[0]
+    matrix = cv2.getRotationMatrix2D(
+        (side / 2, side / 2), float(rng.uniform(-6, 6)), float(rng.uniform(0.88, 1.12))
+    )
+    matrix[:, 2] += rng.uniform(-0.08, 0.08, 2) * side
+    moved = cv2.warpAffine(reference, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101)
+    gains = rng.uniform(0.93, 1.07) * rng.uniform(0.97, 1.03, 3)
+    return np.asarray(np.clip(moved * gains.astype(np.float32), 0, 255), np.uint8)
 
 
 def to_tensor(pictures: list[NDArray[np.uint8]]) -> Tensor:

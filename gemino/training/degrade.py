@@ -26,12 +26,12 @@ from gemino.config import Rung
 from gemino.errors import MediaError
 from gemino.frames import Frame, crop_square, resize
 from gemino.rate import BitsPerPixelMeter
+from gemino.video.lr import LrDecoder, LrEncoder
 from gemino.video.reference import decode_picture, encode_picture
-from gemino.video.vpx import VpxDecoder, VpxEncoder
 
 ACTIVITY_PX = 64
-REFERENCE_BUDGETS = (6_000, 10_000)
-_FORMAT = 3
+REFERENCE_BUDGETS = (7_000, 20_000)
+_FORMAT = 4
 _MAX_FRAMES_KEPT = 400
 _KEPT_PER_S = 8.0
 _MAX_FPS = 32.0
@@ -124,9 +124,9 @@ def _fingerprint(clip: Path, settings: SequenceSettings) -> str:
 class _Stream:
     """One rung's encoder and decoder, and what came out so far."""
 
-    encoder: VpxEncoder
-    decoder: VpxDecoder
-    meter: BitsPerPixelMeter = field(default_factory=BitsPerPixelMeter)
+    encoder: LrEncoder
+    decoder: LrDecoder
+    meter: BitsPerPixelMeter
     pictures: list[Frame] = field(default_factory=list)
     levels: list[float] = field(default_factory=list)
     payload_bytes: int = 0
@@ -146,7 +146,10 @@ def _build(clip: Path, settings: SequenceSettings, folder: Path) -> None:
     skip = 2 if info.fps > _MAX_FPS else 1
     fps = info.fps / skip
     stride = max(round(float(fps) / _KEPT_PER_S), 1)
-    streams = [_Stream(VpxEncoder(rung, fps), VpxDecoder(rung.codec)) for rung in settings.rungs]
+    streams = [
+        _Stream(LrEncoder(rung, fps), LrDecoder(rung.codec), BitsPerPixelMeter(rung.codec))
+        for rung in settings.rungs
+    ]
     kept: list[Frame] = []
     count = 0
     for frame in _frames(clip, skip, settings):

@@ -24,9 +24,9 @@ from gemino.training.trainer import Look, Report, Trainer, TrainingConfig
 from gemino.training.workers import Workers, join, leave
 from gemino.zoo import find
 
-VALIDATION_RUNG = Rung("vp8", 128, 13.0)
-VALIDATION_REFERENCE_BYTES = 9_000
-_WATCHED = f"{VALIDATION_RUNG.size_px} px at {VALIDATION_RUNG.video_kbps:g} kbps"
+VALIDATION_RUNG = Rung("av1", 128, 12.0)
+VALIDATION_REFERENCE_BYTES = 20_000
+_WATCHED = f"AV1 of {VALIDATION_RUNG.size_px} px at {VALIDATION_RUNG.video_kbps:g} kbps"
 _VGG_PX = 128
 _REPORT_EVERY = 20
 

@@ -160,7 +160,7 @@ class Trainer:
         with self._autocast():
             features = self.model.encode_reference(batch.reference, batch.lr.shape[-1])
             synthesis = self.model.explain(features, batch.lr, batch.rung)
-            loss, terms = self.losses(batch, features, synthesis)
+            loss, terms = self.losses(batch, features, synthesis, self.clock.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         seconds = self.clock.seconds + time.perf_counter() - start

@@ -13,7 +13,8 @@ from gemino import media
 from gemino.config import LrCodec, Rung
 from gemino.errors import CodecError
 from gemino.frames import Frame, from_video_frame, prepare, resize
-from gemino.video.vpx import VpxDecoder, VpxEncoder, picture_size_px
+from gemino.video.lr import LrDecoder, LrEncoder
+from gemino.video.vpx import picture_size_px
 
 WEBCAM = Path(__file__).parent.parent / "samples" / "webcam.mp4"
 
@@ -41,7 +42,7 @@ def psnr(a: Frame, b: Frame) -> float:
 def test_asked_kbps_are_delivered_and_the_picture_is_there(
     talk: list[Frame], rung: Rung, least_psnr: float
 ) -> None:
-    encoder, decoder = VpxEncoder(rung, Fraction(30)), VpxDecoder(rung.codec)
+    encoder, decoder = LrEncoder(rung, Fraction(30)), LrDecoder(rung.codec)
     total, quality = 0, []
     for frame in talk:
         small = resize(frame, rung.size_px)
@@ -56,7 +57,7 @@ def test_asked_kbps_are_delivered_and_the_picture_is_there(
 @pytest.mark.parametrize("fps", [Fraction(15), Fraction(30000, 1001), Fraction(60)])
 def test_the_rate_does_not_depend_on_the_time_base(talk: list[Frame], fps: Fraction) -> None:
     """Judged over the last third: the rate control takes seconds to settle, from below."""
-    encoder = VpxEncoder(Rung("vp8", 128, 30), fps)
+    encoder = LrEncoder(Rung("vp8", 128, 30), fps)
     forth_and_back = talk + talk[::-1]
     sizes = [len(encoder.encode(resize(frame, 128)).data) for frame in forth_and_back]
     settled = sizes[-len(sizes) // 3 :]
@@ -67,7 +68,7 @@ def test_the_rate_does_not_depend_on_the_time_base(talk: list[Frame], fps: Fract
 @pytest.mark.parametrize("codec", ["vp8", "vp9"])
 def test_extreme_sizes_and_rates(talk: list[Frame], codec: LrCodec, size_px: int) -> None:
     for kbps in (5.0, 1000.0):
-        encoder, decoder = VpxEncoder(Rung(codec, size_px, kbps)), VpxDecoder(codec)
+        encoder, decoder = LrEncoder(Rung(codec, size_px, kbps)), LrDecoder(codec)
         for frame in talk[:3]:
             shown = decoder.decode(encoder.encode(resize(frame, size_px)).data)
         assert shown.shape == (size_px, size_px, 3)
@@ -75,7 +76,7 @@ def test_extreme_sizes_and_rates(talk: list[Frame], codec: LrCodec, size_px: int
 
 @pytest.mark.parametrize("codec", ["vp8", "vp9"])
 def test_key_frames_come_first_and_on_demand_only(talk: list[Frame], codec: LrCodec) -> None:
-    encoder = VpxEncoder(Rung(codec, 128, 20))
+    encoder = LrEncoder(Rung(codec, 128, 20))
     keys = [
         encoder.encode(resize(frame, 128), force_keyframe=index == 17).keyframe
         for index, frame in enumerate(talk[:40])
@@ -84,7 +85,7 @@ def test_key_frames_come_first_and_on_demand_only(talk: list[Frame], codec: LrCo
 
 
 def test_size_and_rate_change_in_mid_stream_at_a_key_frame(talk: list[Frame]) -> None:
-    encoder, decoder = VpxEncoder(Rung("vp8", 128, 15)), VpxDecoder("vp8")
+    encoder, decoder = LrEncoder(Rung("vp8", 128, 15)), LrDecoder("vp8")
     decoder.decode(encoder.encode(resize(talk[0], 128)).data)
     encoder.reconfigure(Rung("vp8", 192, 30))
     coded = encoder.encode(resize(talk[1], 192))
@@ -95,12 +96,12 @@ def test_size_and_rate_change_in_mid_stream_at_a_key_frame(talk: list[Frame]) ->
 
 def test_a_frame_of_another_size_is_refused_rather_than_scaled() -> None:
     with pytest.raises(ValueError, match="128"):
-        VpxEncoder(Rung("vp8", 128, 15)).encode(np.zeros((64, 64, 3), np.uint8))
+        LrEncoder(Rung("vp8", 128, 15)).encode(np.zeros((64, 64, 3), np.uint8))
 
 
 def test_another_decoder_reads_our_stream(talk: list[Frame]) -> None:
     """FFmpeg's own VP8 decoder is ours; libvpx's must show the same pixels."""
-    encoder, ours = VpxEncoder(Rung("vp8", 128, 20)), VpxDecoder("vp8")
+    encoder, ours = LrEncoder(Rung("vp8", 128, 20)), LrDecoder("vp8")
     theirs = av.CodecContext.create("libvpx", "r")
     assert isinstance(theirs, av.VideoCodecContext)
     for frame in talk[:20]:
@@ -110,7 +111,7 @@ def test_another_decoder_reads_our_stream(talk: list[Frame]) -> None:
 
 
 def test_a_lost_picture_is_noticed_until_the_next_key_frame(talk: list[Frame]) -> None:
-    encoder, decoder = VpxEncoder(Rung("vp8", 128, 20)), VpxDecoder("vp8")
+    encoder, decoder = LrEncoder(Rung("vp8", 128, 20)), LrDecoder("vp8")
     intact = []
     for index, frame in enumerate(talk[:12]):
         coded = encoder.encode(resize(frame, 128), force_keyframe=index == 9)
@@ -121,14 +122,14 @@ def test_a_lost_picture_is_noticed_until_the_next_key_frame(talk: list[Frame]) -
 
 
 def test_picture_numbers_wrap_at_15_bits(talk: list[Frame]) -> None:
-    encoder, decoder = VpxEncoder(Rung("vp8", 128, 20)), VpxDecoder("vp8")
+    encoder, decoder = LrEncoder(Rung("vp8", 128, 20)), LrDecoder("vp8")
     for number in (32766, 32767, 0, 1):
         decoder.decode(encoder.encode(resize(talk[0], 128)).data, number)
     assert decoder.intact
 
 
 def test_damage_is_a_codec_error_and_the_decoder_lives_on(talk: list[Frame]) -> None:
-    encoder, decoder = VpxEncoder(Rung("vp8", 128, 20)), VpxDecoder("vp8")
+    encoder, decoder = LrEncoder(Rung("vp8", 128, 20)), LrDecoder("vp8")
     key = encoder.encode(resize(talk[0], 128)).data
     inter = encoder.encode(resize(talk[1], 128)).data
     for junk in (b"", b"\x00", inter, b"\xff" * 50, bytes(2_000_000)):
@@ -141,10 +142,10 @@ def test_damage_is_a_codec_error_and_the_decoder_lives_on(talk: list[Frame]) -> 
 
 def test_mutated_pictures_raise_nothing_but_codec_errors(talk: list[Frame]) -> None:
     random = np.random.default_rng(0)
-    encoder = VpxEncoder(Rung("vp8", 64, 20))
+    encoder = LrEncoder(Rung("vp8", 64, 20))
     coded = [encoder.encode(resize(frame, 64)).data for frame in talk[:10]]
     for _ in range(60):
-        decoder = VpxDecoder("vp8")
+        decoder = LrDecoder("vp8")
         for data in coded:
             mutated = bytearray(data)
             for place in random.integers(0, len(data), 3):
@@ -163,4 +164,4 @@ def test_a_picture_that_is_not_square_is_refused() -> None:
     context.time_base = Fraction(1, 30)
     data = bytes(context.encode(av.VideoFrame(128, 64, "yuv420p"))[0])
     with pytest.raises(CodecError, match="128x64"):
-        VpxDecoder("vp8").decode(data)
+        LrDecoder("vp8").decode(data)
