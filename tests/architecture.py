@@ -24,6 +24,7 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
 TORCH_ROOMS = (
     "gemino.nn",
     "gemino.runtime.torch_runtime",
+    "gemino.runtime.programs",
     "gemino.runtime.perceptual",
     "gemino.training",
     "gemino.evaluation.metrics",

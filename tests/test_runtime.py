@@ -98,7 +98,7 @@ def test_a_reference_is_encoded_once_for_each_lr_size(
     assert sizes == [128, 64, 64]
     for lr_px in (80, 96, 112, 128):  # a hostile peer's sizes do not fill memory
         synthesizer.synthesize(picture(lr_px), -5.0)
-    assert len(synthesizer._features) == 2
+    assert len(synthesizer._held) == 2
 
 
 @pytest.mark.parametrize("lr_px", [16, 61, 64, 144, 256, 512])

@@ -19,7 +19,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gemino.config import ModelConfig
 from gemino.nn.blocks import planar, resize
-from gemino.nn.generator import Generator, ReferenceEncoder, ReferenceFeatures, Synthesis
+from gemino.nn.generator import (
+    Aligned,
+    Generator,
+    ReferenceEncoder,
+    ReferenceFeatures,
+    Synthesis,
+)
 from gemino.nn.motion import MotionEstimator
 
 
@@ -64,11 +70,15 @@ class GeminoNet(nn.Module):
         size = reference.shape[-1]
         if reference.shape[-2] != size or size % 8 or not 128 <= size <= 1024:
             raise ValueError(f"a reference is square, a multiple of 8 in 128..1024, not {size}")
-        lr = resize(reference, lr_px)
+        lr = planar(resize(reference, lr_px))
         low = resize(lr, size // 4)
         quarter, eighth = self.reference(reference)
-        band = planar(reference) - resize(planar(low), size)
-        return ReferenceFeatures(quarter, eighth, band, low, self.motion.pyramid(lr))
+        return ReferenceFeatures(
+            quarter=torch.cat([planar(quarter), low], dim=1),
+            eighth=torch.cat([planar(eighth), resize(low, size // 8)], dim=1),
+            band=planar(reference) - resize(lr, size),
+            pyramid=self.motion.pyramid(lr),
+        )
 
     def synthesize(self, features: ReferenceFeatures, lr: Tensor, rung: Tensor) -> Tensor:
         """The full picture [B, 3, S, S] in 0..1 for `lr` [B, 3, s, s] and `rung` [B, 2]."""
@@ -78,9 +88,15 @@ class GeminoNet(nn.Module):
         self, features: ReferenceFeatures, lr: Tensor, rung: Tensor, gate_limit: float = 1.0
     ) -> Synthesis:
         """`synthesize`, with flow and gates. gate_limit 0 shuts the reference out."""
+        aligned = self.align(features, lr, rung, gate_limit)
+        return Synthesis(self.generator(features, lr, aligned), aligned)
+
+    def align(
+        self, features: ReferenceFeatures, lr: Tensor, rung: Tensor, gate_limit: float = 1.0
+    ) -> Aligned:
+        """The first half of a synthesis: flow, gate, and features to draw with."""
         coarse = self.motion(self.motion.pyramid(lr), features.pyramid)
-        synthesis: Synthesis = self.generator(features, lr, rung, coarse, gate_limit)
-        return synthesis
+        return self.generator.align(features, lr, rung, coarse, gate_limit)
 
     # nn.Module wants a forward; for counting and export it is one frame.
     forward = synthesize

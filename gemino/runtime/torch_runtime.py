@@ -8,9 +8,7 @@ slower on one that must emulate it, and a name on the box does not tell which.
 import copy
 import threading
 import time
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal
 
@@ -19,21 +17,17 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from gemino.config import MIN_LR_PX, OUTPUT_SIZES_PX
 from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
-from gemino.nn.generator import ReferenceFeatures
 from gemino.nn.model import GeminoNet, build, rung_vector
-from gemino.nn.motion import Pyramid
 from gemino.runtime.memory import keep_freed_memory
+from gemino.runtime.programs import Held, Program, record, to_tensor
 from gemino.zoo import ModelFiles
 
 Precision = Literal["auto", "bfloat16", "float32"]
-_Traced = Callable[..., Tensor]
-_TRACE_WARM_UP_RUNS = 2
-"""The first runs of a traced program specialise it, at several times a frame's cost."""
 _KEPT_LR_SIZES = 2
 """A call hops between two neighbouring rungs; features of more would only fill memory."""
 _TIMED_RUNS = 3
@@ -69,9 +63,10 @@ class TorchSynthesizer:
         self._threads = threads
         self._preparing = threading.Lock()
         keep_freed_memory()
+        cv2.setNumThreads(threads)  # for the whole process: OpenCV knows no other way
         model = _load(files).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._reference: Tensor | None = None
-        self._features: OrderedDict[int, ReferenceFeatures] = OrderedDict()
+        self._held: OrderedDict[int, Held] = OrderedDict()
         if precision == "auto":
             precision = self._faster(model)
         self._use(model, precision)
@@ -83,9 +78,11 @@ class TorchSynthesizer:
 
     def set_reference(self, reference: Frame | None) -> None:
         """Keep `reference`, square RGB of any size, for the pictures to come."""
-        tensor = None if reference is None else self._tensor(resize(reference, self.output_px))
+        tensor = (
+            None if reference is None else to_tensor(resize(reference, self.output_px), self.device)
+        )
         with self._preparing:
-            self._features.clear()
+            self._held.clear()
             self._reference = tensor
 
     def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:
@@ -95,43 +92,33 @@ class TorchSynthesizer:
             prepared = self._prepared(lr.shape[0])
             if prepared is None:
                 return resize(lr, self.output_px)
-            features, network = prepared
+            held, program = prepared
             rung = torch.tensor([rung_vector(lr.shape[0], log2_bits_per_pixel)], device=self.device)
-            picture = network(self._tensor(lr), rung, *_flat(features))[0]
-            planes = picture.cpu().numpy()  # float32 [3, S, S] in 0..1
-        # OpenCV scales, rounds and saturates in one pass, where torch takes one for each (and
-        # interleaves byte by byte): at 1024 px every pass over the picture costs a millisecond.
-        pixels = [cv2.convertScaleAbs(plane, alpha=255.0) for plane in planes]
-        return np.asarray(cv2.merge(pixels), np.uint8)
+            return program(lr, rung, held)
 
-    def _prepared(self, lr_px: int) -> tuple[ReferenceFeatures, _Traced] | None:
-        """The reference's features for this LR size, and the network recorded for it.
+    def _prepared(self, lr_px: int) -> tuple[Held, Program] | None:
+        """The reference's features for this LR size, and the program for it.
 
         None where there is no reference yet, or the picture is too small for the network.
         """
         with self._preparing:
             if self._reference is None or lr_px < MIN_LR_PX:
                 return None
-            features = self._features.get(lr_px)
-            if features is None:
+            held = self._held.get(lr_px)
+            if held is None:
                 features = self._model.encode_reference(self._reference, lr_px)
-                if lr_px not in self._traced:
-                    self._traced[lr_px] = _trace(self._model, features, lr_px)
-                self._features[lr_px] = features
-                if len(self._features) > _KEPT_LR_SIZES:
-                    self._features.popitem(last=False)
-            return features, self._traced[lr_px]
-
-    def _tensor(self, frame: Frame) -> Tensor:
-        """`frame` [S, S, 3] as [1, 3, S, S] in 0..1, channels last as its bytes lie."""
-        pixels = torch.from_numpy(np.array(frame)).to(self.device)
-        return pixels.permute(2, 0, 1).unsqueeze(0).float().div_(255.0)
+                if lr_px not in self._programs:
+                    self._programs[lr_px] = record(self._model, features, lr_px)
+                held = self._held[lr_px] = self._programs[lr_px].hold(features)
+                if len(self._held) > _KEPT_LR_SIZES:
+                    self._held.popitem(last=False)
+            return held, self._programs[lr_px]
 
     def _use(self, model: GeminoNet, precision: Precision) -> None:
         """Run `model` in this format: cast once, rather than at every layer of every frame."""
         self.precision = precision
         self._model = copy.deepcopy(model).bfloat16() if precision == "bfloat16" else model
-        self._traced: dict[int, _Traced] = {}
+        self._programs: dict[int, Program] = {}
 
     def _faster(self, model: GeminoNet) -> Precision:
         """The faster of both formats on this machine, now; a GPU that is used has bfloat16."""
@@ -160,42 +147,6 @@ class TorchSynthesizer:
             stamps.append(time.thread_time())
         self.set_reference(None)
         return [after - before for before, after in pairwise(stamps)]
-
-
-class _OneFrame(nn.Module):
-    """A frame's synthesis as a function of plain tensors, which is what tracing records."""
-
-    def __init__(self, model: GeminoNet) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, lr: Tensor, rung: Tensor, *features: Tensor) -> Tensor:
-        quarter, eighth, band, low, *pyramid = features
-        whole = ReferenceFeatures(quarter, eighth, band, low, Pyramid(*pyramid))
-        return self.model.synthesize(whole, lr, rung)
-
-
-def _flat(features: ReferenceFeatures) -> tuple[Tensor, ...]:
-    return (*features[:4], *features.pyramid)
-
-
-def _trace(model: GeminoNet, features: ReferenceFeatures, lr_px: int) -> _Traced:
-    """The network as one recorded program for this LR size.
-
-    Seven hundred small operations called from Python would each wait for the interpreter's lock,
-    which the call's other threads hold most of the time; the recorded program never takes it.
-    """
-    device = features.band.device
-    example = (torch.zeros(1, 3, lr_px, lr_px, device=device), torch.zeros(1, 2, device=device))
-    inputs = (*example, *_flat(features))
-    with warnings.catch_warnings():
-        # Sizes become constants, as they should: there is a program for each.
-        warnings.simplefilter("ignore")
-        traced = torch.jit.trace(_OneFrame(model).eval(), inputs, check_trace=False)  # type: ignore[no-untyped-call]
-        network: _Traced = torch.jit.freeze(traced)
-    for _ in range(_TRACE_WARM_UP_RUNS):
-        network(*inputs)
-    return network
 
 
 def _device(name: str) -> torch.device:

@@ -70,8 +70,8 @@ class Losses:
     def _motion(self, batch: Batch, features: ReferenceFeatures, synthesis: Synthesis) -> Tensor:
         """How well each flow alone explains the (clean) target from the reference's low-pass."""
         quarter = resize(batch.target, features.low.shape[-1])
-        fine = (warp(features.low, synthesis.flow) - quarter).abs().mean()
-        small = warp(resize(features.low, FLOW_PX), synthesis.flow64)
+        fine = (warp(features.low, synthesis.aligned.flow) - quarter).abs().mean()
+        small = warp(resize(features.low, FLOW_PX), synthesis.aligned.flow64)
         return fine + (small - resize(batch.target, FLOW_PX)).abs().mean()
 
 

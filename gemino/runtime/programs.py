@@ -1,0 +1,165 @@
+"""A network recorded for one LR size, ready to make frames.
+
+Seven hundred small operations called from Python would each wait for the interpreter's lock,
+which the call's other threads hold most of the time; a recorded program never takes it.
+
+On a CPU the network is recorded in two halves, and OpenCV does what lies between and behind them
+at full scale; on a GPU all of it is one program.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gemino.frames import Frame
+from gemino.nn.generator import ReferenceFeatures
+from gemino.nn.model import GeminoNet
+from gemino.nn.motion import Pyramid
+from gemino.runtime.fullscale import Plane, compose, grid, warp_band
+
+_Traced = Callable[..., tuple[Tensor, ...]]
+_CPU = torch.device("cpu")
+_WARM_UP_RUNS = 2
+"""The first runs of a recorded program specialise it, at several times a frame's cost."""
+
+
+class Held(NamedTuple):
+    """A reference's features as a program takes them.
+
+    tensors: flat, for recording knows no other. band: on a CPU, the high-frequency band as
+    [S, S, 3] in 0..255.
+    """
+
+    tensors: tuple[Tensor, ...]
+    band: Plane | None
+
+
+class Program(Protocol):
+    """Makes frames of one LR size."""
+
+    def hold(self, features: ReferenceFeatures) -> Held:
+        """Make `features` ready, once for each reference."""
+
+    def __call__(self, lr: Frame, rung: Tensor, held: Held) -> Frame:
+        """The picture uint8 [S, S, 3] for `lr` [s, s, 3], `rung` [1, 2] and a reference."""
+
+
+def record(model: GeminoNet, features: ReferenceFeatures, lr_px: int) -> Program:
+    """The frame program of `model` for this LR size and the device that `features` are on."""
+    device = features.band.device
+    return (_OnCpu if device.type == "cpu" else _OnGpu)(model, features, lr_px)
+
+
+def to_tensor(frame: Frame, device: torch.device) -> Tensor:
+    """`frame` [S, S, 3] as [1, 3, S, S] in 0..1, channels last as its bytes lie."""
+    pixels = torch.from_numpy(np.array(frame)).to(device)
+    return pixels.permute(2, 0, 1).unsqueeze(0).float().div_(255.0)
+
+
+class _OnCpu:
+    """Two recorded halves, and full scale by OpenCV."""
+
+    def __init__(self, model: GeminoNet, features: ReferenceFeatures, lr_px: int) -> None:
+        size = features.band.shape[-1]
+        self._places = grid(size)
+        lr, rung = torch.zeros(1, 3, lr_px, lr_px), torch.zeros(1, 2)
+        inputs = (lr, rung, *_flat(features))
+        self._align = _trace(_Align(model), inputs)
+        fused = self._align(*inputs)[2]
+        band = torch.zeros(1, size, size, 3).permute(0, 3, 1, 2)
+        self._draw = _trace(_Draw(model), (fused, band))
+
+    def hold(self, features: ReferenceFeatures) -> Held:
+        band = features.band[0].permute(1, 2, 0) * 255
+        return Held(_flat(features), band.contiguous().numpy())
+
+    def __call__(self, lr: Frame, rung: Tensor, held: Held) -> Frame:
+        assert held.band is not None
+        flow, gate, fused = self._align(to_tensor(lr, _CPU), rung, *held.tensors)
+        band = warp_band(held.band, flow.numpy(), gate.numpy(), self._places)
+        (blocks,) = self._draw(fused, torch.from_numpy(band).permute(2, 0, 1)[None])
+        return compose(lr, band, blocks.numpy())
+
+
+class _OnGpu:
+    """All in one."""
+
+    def __init__(self, model: GeminoNet, features: ReferenceFeatures, lr_px: int) -> None:
+        device = features.band.device
+        self._device = device
+        inputs = (
+            torch.zeros(1, 3, lr_px, lr_px, device=device),
+            torch.zeros(1, 2, device=device),
+            *_flat(features),
+        )
+        self._whole = _trace(_Whole(model), inputs)
+
+    def hold(self, features: ReferenceFeatures) -> Held:
+        return Held(_flat(features), None)
+
+    def __call__(self, lr: Frame, rung: Tensor, held: Held) -> Frame:
+        (picture,) = self._whole(to_tensor(lr, self._device), rung, *held.tensors)
+        return np.asarray(picture.cpu().numpy(), np.uint8)
+
+
+class _Align(nn.Module):
+    """Flow [Q, Q, 2] in pixels of full scale, gate [Q, Q] and fused features [1, C, Q, Q]."""
+
+    def __init__(self, model: GeminoNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, lr: Tensor, rung: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
+        reference = _whole(features)
+        aligned = self.model.align(reference, lr, rung)
+        flow = aligned.flow[0].permute(1, 2, 0).float() * reference.band.shape[-1]
+        return flow.contiguous(), aligned.gate[0, 0].float(), aligned.fused
+
+
+class _Draw(nn.Module):
+    """The residual as blocks [Q, Q, 48] in 0..255, from fused features and the band in 0..255."""
+
+    def __init__(self, model: GeminoNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, fused: Tensor, band: Tensor) -> tuple[Tensor, ...]:
+        blocks = self.model.generator.draw(fused, band * (1 / 255))
+        return (blocks[0].permute(1, 2, 0).float().contiguous() * 255,)
+
+
+class _Whole(nn.Module):
+    """The picture uint8 [S, S, 3]."""
+
+    def __init__(self, model: GeminoNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, lr: Tensor, rung: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
+        picture = self.model.synthesize(_whole(features), lr, rung)[0].permute(1, 2, 0)
+        return ((picture * 255 + 0.5).to(torch.uint8).contiguous(),)
+
+
+def _flat(features: ReferenceFeatures) -> tuple[Tensor, ...]:
+    """Recording takes plain tensors only."""
+    return (features.quarter, features.eighth, features.band, *features.pyramid)
+
+
+def _whole(flat: tuple[Tensor, ...]) -> ReferenceFeatures:
+    quarter, eighth, band, *pyramid = flat
+    return ReferenceFeatures(quarter, eighth, band, Pyramid(*pyramid))
+
+
+def _trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> _Traced:
+    with warnings.catch_warnings():
+        # Sizes become constants, as they should: there is a program for each.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(module.eval(), inputs, check_trace=False)  # type: ignore[no-untyped-call]
+        program: _Traced = torch.jit.freeze(traced)
+    for _ in range(_WARM_UP_RUNS):
+        program(*inputs)
+    return program
