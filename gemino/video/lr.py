@@ -63,6 +63,8 @@ class LrEncoder:
         side = self.rung.size_px
         if frame.shape != (side, side, 3):
             raise ValueError(f"frame must be [{side}, {side}, 3], not {list(frame.shape)}")
+        if force_keyframe and self._pts and _LIBRARIES[self.rung.codec].fresh_keyframes:
+            self.reconfigure(self.rung)
         picture = to_video_frame(frame, self._pts, 1 / self.fps)
         picture.pict_type = PictureType.I if force_keyframe else PictureType.NONE
         self._pts += 1
@@ -138,7 +140,8 @@ def _open_encoder(rung: Rung, fps: Fraction) -> VideoCodecContext:
     context.thread_count = 1
     context.options = library.encoder_options(rung)
     try:
-        context.open()
+        with library.opening():
+            context.open()
     except av.FFmpegError as error:
         raise CodecError(f"cannot open a {rung.codec} encoder: {error}") from error
     return context

@@ -14,7 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from gemino.errors import CodecError
 from gemino.frames import Frame, from_video_frame, to_video_frame
-from gemino.svtav1 import silence_svt_av1
+from gemino.svtav1 import quiet_svt_av1
 
 _TAG_AV1 = 1
 MAX_REFERENCE_BYTES = 1_000_000
@@ -85,7 +85,6 @@ def decode_picture(data: bytes, max_px: int = MAX_REFERENCE_PX) -> Frame:
 
 
 def _encode_av1(frame: Frame, crf: int) -> bytes:
-    silence_svt_av1()
     context = av.CodecContext.create("libsvtav1", "w")
     assert isinstance(context, VideoCodecContext)
     context.width = context.height = frame.shape[0]
@@ -99,6 +98,8 @@ def _encode_av1(frame: Frame, crf: int) -> bytes:
         "svtav1-params": "lp=1:tune=3",
     }
     try:
+        with quiet_svt_av1():
+            context.open()
         picture = to_video_frame(frame, 0, Fraction(1))
         packets = context.encode(picture) + context.encode(None)
     except av.FFmpegError as error:
