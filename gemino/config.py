@@ -48,14 +48,16 @@ class EncoderConfig:
     output_px: side of the square picture that the receiver rebuilds, 256..1024.
     rung: the LR stream to start with. fps: nominal frame rate.
     reference_max_bytes: a reference picture is coded at the best quality that fits into this.
-    reference_min_interval_s: shortest time between two references.
+    reference_kbps: what references may cost on average beyond the first one, a minute's worth of
+    it at once; 0 for one reference a scene. reference_min_interval_s: between any two.
     """
 
     output_px: int = 512
     rung: Rung = Rung()
     fps: Fraction = Fraction(30)
-    reference_max_bytes: int = 20_000
-    reference_min_interval_s: float = 5.0
+    reference_max_bytes: int = 8_000
+    reference_kbps: float = 0.0
+    reference_min_interval_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +73,27 @@ class ModelConfig:
     format: int = 1
 
 
-_REFERENCE_SHARE = 0.18
-_REFERENCE_BYTES_PER_PX = 40
+REFERENCES_HELD = 8
+"""A receiver keeps the newest so many, and a sender counts on it."""
+_REFERENCE_SHARE = 0.33
+_REFERENCE_BYTES_PER_PX = 16
 _MIN_REFERENCE_BYTES = 4_000
 
 
-def reference_budget_bytes(total_kbps: float, output_px: int) -> int:
-    """Most bytes of a reference in a stream of `total_kbps`: 20 kB at 15 kbps and 512 px.
+def reference_kbps(total_kbps: float, output_px: int) -> float:
+    """What references may cost on average: a third of `total_kbps`, until that is more than a
+    minute's worth of all that a receiver holds."""
+    most_bytes = REFERENCES_HELD * _REFERENCE_BYTES_PER_PX * output_px
+    return min(_REFERENCE_SHARE * total_kbps, most_bytes * 8 / 1000 / REFERENCE_AMORTISATION_S)
 
-    Compared with `gemino evaluate --reference-bytes` at 15 kbps, 512 px, on four clips: 20 kB
-    instead of 10 takes up to a sixth off the LPIPS of a picture rich in detail, and a plain one
-    does not use them up (`video.reference` stops at a quality).
+
+def reference_budget_bytes(total_kbps: float, output_px: int) -> int:
+    """Most bytes of one reference in a stream of `total_kbps`: 8 kB at 512 px.
+
+    Several references in different poses are worth far more than a finer one.
     """
-    share_bytes = _REFERENCE_SHARE * total_kbps * 125 * REFERENCE_AMORTISATION_S
-    most = min(share_bytes, _REFERENCE_BYTES_PER_PX * output_px)
+    minute_bytes = reference_kbps(total_kbps, output_px) * 125 * REFERENCE_AMORTISATION_S
+    most = min(minute_bytes / 2, _REFERENCE_BYTES_PER_PX * output_px)
     return int(max(most, _MIN_REFERENCE_BYTES))
 
 

@@ -69,11 +69,11 @@ class Decoder:
         return not self._lr.intact
 
     def add_reference(self, data: bytes) -> None:
-        """Take detail from this reference from now on; the newest one wins.
+        """Take detail from this reference too, wherever it is the likest of those held.
 
-        Raises CodecError for a reference that cannot be decoded; the former one then stays.
+        Raises CodecError for a reference that cannot be decoded; the others stay.
         """
-        self.synthesizer.set_reference(decode_picture(data))
+        self.synthesizer.add_reference(decode_picture(data))
 
     def decode(self, lr: bytes, index: int | None = None) -> DecodedFrame:
         """The frame for one LR picture; never raises for what it contains.

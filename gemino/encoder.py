@@ -1,32 +1,38 @@
 """The sending side of the codec, without input or output: frames in, bytes out.
 
-Each frame becomes one picture of the low-resolution (LR) stream. A reference, the one
-high-resolution picture that the receiver takes its detail from, goes along with
+Each frame becomes one picture of the low-resolution (LR) stream. A reference, a high-resolution
+picture that the receiver takes detail from, goes along with
 
 - the first frame,
-- a frame after `request_reference` (the receiver lost it, or has just joined),
-- a frame after a change of scene, while the scene is still another one.
+- a frame after `request_reference` (the receiver lost them, or has just joined),
+- a frame after a change of scene, while none of the references fits the scene,
+- a frame that is unlike all references so far, as long as `reference_kbps` pays for it: a head
+  turned, a mouth open, a hand up.
 
 Two references are never closer than `reference_min_interval_s`: one that is due earlier waits.
-`now` only spaces references; nothing here reads a clock.
+`now` only spaces references and earns their bytes; nothing here reads a clock.
+
+Coding a reference takes as long as fifty LR pictures. With an executor it happens beside, and the
+bytes come with a later frame; without one they come at once.
 """
 
+from collections import deque
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gemino.config import EncoderConfig, Rung
+from gemino.config import REFERENCE_AMORTISATION_S, REFERENCES_HELD, EncoderConfig, Rung
 from gemino.frames import Frame, prepare, resize
+from gemino.likeness import Thumbnail, difference, thumbnail
 from gemino.video.lr import LrEncoder
 from gemino.video.reference import encode_picture
 
-_THUMBNAIL_PX = 16
-# Mean absolute difference of 16x16 thumbnails, 0..255, over fifteen clips of talking heads: from
-# one frame to the next at most 8, and 15.5 in two with wild movement; cuts between clips of
-# different scenes at least 29, and 67 between the two that are shipped. Cuts between two takes
-# of one scene gave 6 to 11, and there the old reference still serves.
+# Over fifteen clips of talking heads `difference` is at most 8 from one frame to the next, 15 in
+# two with wild movement; at cuts between scenes at least 29. Cuts between two takes of one scene
+# gave 6 to 11: those are poses.
 _SCENE_CHANGE = 20.0
+# Below this no reference is better than the one that is there: half of the camera's noise, half of
+# the codec's.
+_NOVEL = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,18 +57,16 @@ class Encoder:
     64..1024, an LR stream larger than the output.
     """
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, executor: Executor | None = None) -> None:
         if config.output_px % 2 or not 64 <= config.output_px <= 1024:
             raise ValueError(f"output_px must be even and in 64..1024, not {config.output_px}")
         self.config = config
         self._check(config.rung)
         self._lr = LrEncoder(config.rung, config.fps)
         self._index = 0
-        self._wanted = True
-        self._reference_time: float | None = None
-        self._reference_thumbnail: NDArray[np.int16] | None = None
-        self._last_thumbnail: NDArray[np.int16] | None = None
-        self._scene_changed = False
+        self._references = _ReferenceSchedule(config)
+        self._executor = executor
+        self._under_way: Future[bytes] | None = None
 
     @property
     def rung(self) -> Rung:
@@ -77,7 +81,7 @@ class Encoder:
 
     def request_reference(self) -> None:
         """Send a reference with the next frame that may carry one."""
-        self._wanted = True
+        self._references.wanted = True
 
     def encode(self, frame: Frame, now: float, *, force_keyframe: bool = False) -> EncodedFrame:
         """Encode `frame`, uint8 [H, W, 3] RGB of any size, taken at `now` seconds.
@@ -92,21 +96,19 @@ class Encoder:
         return EncodedFrame(index, coded.data, coded.keyframe, self.rung, reference)
 
     def _reference(self, picture: Frame, small: Frame, now: float) -> bytes | None:
-        thumbnail = resize(small, _THUMBNAIL_PX).astype(np.int16)
-        is_another = _differ(thumbnail, self._reference_thumbnail)
-        cut = is_another and _differ(thumbnail, self._last_thumbnail)
-        self._last_thumbnail = thumbnail
-        # A cut that comes back before its reference could be sent needs none.
-        self._scene_changed = is_another and (cut or self._scene_changed)
-        too_soon = (
-            self._reference_time is not None
-            and now - self._reference_time < self.config.reference_min_interval_s
-        )
-        if too_soon or not (self._wanted or self._scene_changed):
-            return None
-        data = encode_picture(picture, self.config.reference_max_bytes)
-        self._wanted = self._scene_changed = False
-        self._reference_time, self._reference_thumbnail = now, thumbnail
+        # Watched on every frame: a cut is seen only between neighbours.
+        due = self._references.due(thumbnail(small), now, busy=self._under_way is not None)
+        most = self.config.reference_max_bytes
+        if self._executor is None:
+            data = encode_picture(picture, most) if due else None
+        else:
+            if due:
+                self._under_way = self._executor.submit(encode_picture, picture, most)
+            if self._under_way is None or not self._under_way.done():
+                return None
+            data, self._under_way = self._under_way.result(), None
+        if data is not None:
+            self._references.pay(len(data))
         return data
 
     def _check(self, rung: Rung) -> None:
@@ -117,5 +119,43 @@ class Encoder:
             )
 
 
-def _differ(thumbnail: NDArray[np.int16], other: NDArray[np.int16] | None) -> bool:
-    return other is not None and float(np.abs(thumbnail - other).mean()) > _SCENE_CHANGE
+class _ReferenceSchedule:
+    """When a reference is due; see the essay above."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        self.wanted = True
+        self._min_interval_s = config.reference_min_interval_s
+        self._bytes_per_s = config.reference_kbps * 125
+        self._most_bytes = self._bytes_per_s * REFERENCE_AMORTISATION_S
+        self._bytes = self._most_bytes
+        self._price = config.reference_max_bytes  # what the next one costs, by the last one
+        self._held: deque[Thumbnail] = deque(maxlen=REFERENCES_HELD)
+        self._previous: Thumbnail | None = None
+        self._scene_changed = False
+        self._sent_at: float | None = None
+        self._now = 0.0
+
+    def due(self, seen: Thumbnail, now: float, *, busy: bool) -> bool:
+        """Whether the picture `seen` at `now` is to become a reference; then it counts as one."""
+        earned = max(now - self._now, 0.0) * self._bytes_per_s
+        self._bytes = min(self._bytes + earned, self._most_bytes)
+        self._now = now
+        unlike = min((difference(seen, held) for held in self._held), default=0.0)
+        cut = self._previous is not None and difference(seen, self._previous) > _SCENE_CHANGE
+        self._previous = seen
+        # A cut that comes back before its reference could be sent needs none.
+        self._scene_changed = unlike > _SCENE_CHANGE and (cut or self._scene_changed)
+        affordable = self._bytes_per_s > 0 and self._bytes >= self._price
+        novel = unlike > _NOVEL and affordable
+        too_soon = self._sent_at is not None and now - self._sent_at < self._min_interval_s
+        if busy or too_soon or not (self.wanted or self._scene_changed or novel):
+            return False
+        self.wanted = self._scene_changed = False
+        self._held.append(seen)
+        self._sent_at = now
+        return True
+
+    def pay(self, size_bytes: int) -> None:
+        """Account for a reference that was sent; a cut may leave a debt."""
+        self._price = size_bytes
+        self._bytes -= size_bytes

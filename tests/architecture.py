@@ -15,7 +15,7 @@ from typing import NamedTuple
 FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     {name: (name,) for name in ("errors", "config")},
     {name: (name,) for name in ("frames", "rate", "fields", "network", "svtav1")},
-    {name: (name,) for name in ("wire", "media", "video", "container", "nn")},
+    {name: (name,) for name in ("likeness", "wire", "media", "video", "container", "nn")},
     {"models": ("zoo", "runtime")},
     {"encoder": ("encoder",), "decoder": ("decoder",)},
     {name: (name,) for name in ("training", "evaluation", "call")},

@@ -29,8 +29,7 @@ class Notebook(ClassicalSynthesizer):
         self.references: list[Frame] = []
         self.levels: list[float] = []
 
-    def set_reference(self, reference: Frame | None) -> None:
-        assert reference is not None
+    def add_reference(self, reference: Frame) -> None:
         self.references.append(reference)
 
     def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:

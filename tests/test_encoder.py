@@ -1,6 +1,8 @@
 """The sending side: LR pictures as asked, and references when they are due."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -90,6 +92,39 @@ def test_a_cut_and_back_again_needs_no_reference(webcam: list[Frame], address: l
     encoder = Encoder(replace(CONFIG, reference_min_interval_s=2.0))
     clip = webcam[:30] + address[:10] + webcam[30:] + webcam[:20]
     assert reference_at(list(encode_all(encoder, clip))) == [0]
+
+
+def test_unlike_poses_bring_references_as_far_as_they_are_paid_for(webcam: list[Frame]) -> None:
+    """Half a minute of a head that nods from one pose to the next, far more than is paid for."""
+    poses = [np.roll(webcam[0], (6 * (n // 5), 6 * (n % 5)), (0, 1)) for n in range(25)]
+    clip = [poses[n // 30] for n in range(30 * 25)]
+    paid = replace(CONFIG, reference_kbps=1.0)
+    sent = list(encode_all(Encoder(paid), clip))
+    total = sum(len(frame.reference) for frame in sent if frame.reference is not None)
+    assert 3 <= len(reference_at(sent)) < 30
+    assert 0.5 < total * 8 / 1000 / 90 < 1.0 + 8 * 4 / 90  # a minute at once, half a minute more
+    assert min(np.diff(reference_at(sent))) >= 2 * 25
+    assert reference_at(list(encode_all(Encoder(CONFIG), clip))) == [0]
+
+
+def test_a_pose_that_was_sent_is_not_sent_again(webcam: list[Frame]) -> None:
+    here, there = webcam[0], np.roll(webcam[0], 40, axis=1)
+    clip = [here if n // 60 % 2 == 0 else there for n in range(480)]
+    sent = list(encode_all(Encoder(replace(CONFIG, reference_kbps=10.0)), clip))
+    assert reference_at(sent) == [0, 60]
+
+
+def test_with_an_executor_no_frame_waits_for_a_reference(webcam: list[Frame]) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        started = threading.Event()
+        executor.submit(started.wait)
+        encoder = Encoder(CONFIG, executor)
+        before = [encoder.encode(webcam[n], n / 25).reference for n in range(5)]
+        assert before == 5 * [None]
+        started.set()
+        executor.submit(lambda: None).result()
+        later = encoder.encode(webcam[5], 0.2)
+    assert later.reference == Encoder(CONFIG).encode(webcam[0], 0.0).reference
 
 
 def test_a_reference_is_sent_on_request(webcam: list[Frame]) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gemino.config import ModelConfig
+from gemino.config import REFERENCES_HELD, ModelConfig
 from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
 from gemino.nn.generator import ReferenceFeatures
@@ -30,7 +30,7 @@ def picture(size_px: int, seed: int = 0) -> Frame:
 
 def test_without_a_model_pictures_are_upsampled() -> None:
     synthesizer = open_synthesizer(None, 512)
-    synthesizer.set_reference(picture(512))
+    synthesizer.add_reference(picture(512))
     assert isinstance(synthesizer, ClassicalSynthesizer)
     assert (synthesizer.name, synthesizer.neural) == ("classical", False)
     assert np.array_equal(synthesizer.synthesize(picture(128), -5.0), resize(picture(128), 512))
@@ -40,9 +40,10 @@ def test_before_the_first_reference_pictures_are_upsampled(files: ModelFiles) ->
     synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
     neural = [synthesizer.neural]
     assert np.array_equal(synthesizer.synthesize(picture(128), -5.0), resize(picture(128), 256))
-    for reference in (picture(256), None):
-        synthesizer.set_reference(reference)
-        neural.append(synthesizer.neural)
+    synthesizer.add_reference(picture(256))
+    neural.append(synthesizer.neural)
+    synthesizer.forget_references()
+    neural.append(synthesizer.neural)
     assert neural == [False, True, False]
 
 
@@ -50,7 +51,7 @@ def test_the_network_gets_what_it_was_trained_on(files: ModelFiles) -> None:
     """The same picture as by calling the network by hand, to the last rounding."""
     reference, lr = picture(256, 1), picture(128, 2)
     synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
-    synthesizer.set_reference(reference)
+    synthesizer.add_reference(reference)
     shown = synthesizer.synthesize(lr, -4.0)
 
     def tensor(frame: Frame) -> torch.Tensor:
@@ -71,7 +72,7 @@ def test_both_number_formats_agree(files: ModelFiles) -> None:
     pictures = []
     for precision in ("float32", "bfloat16"):
         synthesizer = TorchSynthesizer(files, 256, device="cpu", precision=precision)
-        synthesizer.set_reference(picture(256, 1))
+        synthesizer.add_reference(picture(256, 1))
         pictures.append(synthesizer.synthesize(picture(128, 1), -5.0).astype(int))
     assert np.abs(pictures[0] - pictures[1]).mean() < 1.5
 
@@ -89,22 +90,43 @@ def test_a_reference_is_encoded_once_for_each_lr_size(
         return features
 
     monkeypatch.setattr(synthesizer._model, "encode_reference", counted)
-    synthesizer.set_reference(picture(256))
+    synthesizer.add_reference(picture(256))
     for lr_px in (128, 128, 64, 128, 64):
         synthesizer.synthesize(picture(lr_px), -5.0)
     assert sizes == [128, 64]
-    synthesizer.set_reference(picture(256, 1))
-    synthesizer.synthesize(picture(64), -5.0)
+    synthesizer.add_reference(picture(256, 1))  # made ready at once, for the size in use
     assert sizes == [128, 64, 64]
-    for lr_px in (80, 96, 112, 128):  # a hostile peer's sizes do not fill memory
-        synthesizer.synthesize(picture(lr_px), -5.0)
-    assert len(synthesizer._held) == 2
+    synthesizer.synthesize(picture(64, 1), -5.0)
+    assert sizes == [128, 64, 64]
+
+
+def test_memory_stays_bounded_whatever_a_peer_sends(files: ModelFiles) -> None:
+    synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    for seed in range(REFERENCES_HELD + 3):
+        synthesizer.add_reference(picture(256, seed))
+        for lr_px in (64, 80, 96):
+            synthesizer.synthesize(picture(lr_px, seed), -5.0)
+    assert len(synthesizer._references) == REFERENCES_HELD
+    assert len(synthesizer._held) <= 2 * REFERENCES_HELD
+
+
+def test_each_picture_takes_its_detail_from_the_likest_reference(files: ModelFiles) -> None:
+    alone = []
+    for seed in (1, 2):
+        synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+        synthesizer.add_reference(picture(256, seed))
+        alone.append(synthesizer.synthesize(picture(128, seed), -5.0))
+    both = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    both.add_reference(picture(256, 1))
+    both.add_reference(picture(256, 2))
+    for seed in (2, 1, 2):
+        assert np.array_equal(both.synthesize(picture(128, seed), -5.0), alone[seed - 1])
 
 
 @pytest.mark.parametrize("lr_px", [16, 61, 64, 144, 256, 512])
 def test_any_lr_size_and_any_reference_size_give_a_picture(files: ModelFiles, lr_px: int) -> None:
     synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
-    synthesizer.set_reference(picture(320))
+    synthesizer.add_reference(picture(320))
     assert synthesizer.synthesize(picture(lr_px), -3.0).shape == (256, 256, 3)
 
 

@@ -18,8 +18,11 @@ class Synthesizer(Protocol):
     @property
     def neural(self) -> bool: ...
 
-    def set_reference(self, reference: Frame | None) -> None:
-        """Take over `reference`, square RGB of any size; None forgets the last one."""
+    def add_reference(self, reference: Frame) -> None:
+        """Hold `reference`, square RGB of any size, beside those held; the newest few stay."""
+
+    def forget_references(self) -> None:
+        """Hold none any more."""
 
     def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:
         """The picture [output_px, output_px, 3] for `lr` [s, s, 3]."""
@@ -34,8 +37,11 @@ class ClassicalSynthesizer:
         self.name = "classical"
         self.output_px = output_px
 
-    def set_reference(self, reference: Frame | None) -> None:
+    def add_reference(self, reference: Frame) -> None:
         """Nothing to keep."""
+
+    def forget_references(self) -> None:
+        """Nothing was kept."""
 
     def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:  # noqa: ARG002
         """`lr` [s, s, 3], cubically upsampled to [output_px, output_px, 3]."""

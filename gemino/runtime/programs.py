@@ -30,7 +30,7 @@ _WARM_UP_RUNS = 2
 class Held(NamedTuple):
     """A reference's features as a program takes them.
 
-    tensors: flat, for recording knows no other. band: on a CPU, the high-frequency band as
+    tensors: what goes into the recorded program. band: on a CPU, the high-frequency band as
     [S, S, 3] in 0..255.
     """
 
@@ -67,15 +67,15 @@ class _OnCpu:
         size = features.band.shape[-1]
         self._places = grid(size)
         lr, rung = torch.zeros(1, 3, lr_px, lr_px), torch.zeros(1, 2)
-        inputs = (lr, rung, *_flat(features))
-        self._align = _trace(_Align(model), inputs)
+        inputs = (lr, rung, *_small(features))
+        self._align = _trace(_Align(model, size), inputs)
         fused = self._align(*inputs)[2]
         band = torch.zeros(1, size, size, 3).permute(0, 3, 1, 2)
         self._draw = _trace(_Draw(model), (fused, band))
 
     def hold(self, features: ReferenceFeatures) -> Held:
         band = features.band[0].permute(1, 2, 0) * 255
-        return Held(_flat(features), band.contiguous().numpy())
+        return Held(_small(features), band.contiguous().numpy())
 
     def __call__(self, lr: Frame, rung: Tensor, held: Held) -> Frame:
         assert held.band is not None
@@ -94,12 +94,13 @@ class _OnGpu:
         inputs = (
             torch.zeros(1, 3, lr_px, lr_px, device=device),
             torch.zeros(1, 2, device=device),
-            *_flat(features),
+            features.band,
+            *_small(features),
         )
         self._whole = _trace(_Whole(model), inputs)
 
     def hold(self, features: ReferenceFeatures) -> Held:
-        return Held(_flat(features), None)
+        return Held((features.band, *_small(features)), None)
 
     def __call__(self, lr: Frame, rung: Tensor, held: Held) -> Frame:
         (picture,) = self._whole(to_tensor(lr, self._device), rung, *held.tensors)
@@ -109,14 +110,17 @@ class _OnGpu:
 class _Align(nn.Module):
     """Flow [Q, Q, 2] in pixels of full scale, gate [Q, Q] and fused features [1, C, Q, Q]."""
 
-    def __init__(self, model: GeminoNet) -> None:
+    def __init__(self, model: GeminoNet, size_px: int) -> None:
         super().__init__()
         self.model = model
+        self.size_px = size_px
 
     def forward(self, lr: Tensor, rung: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
-        reference = _whole(features)
+        quarter, eighth, *pyramid = features
+        nowhere = quarter.new_empty(0)  # the band is not needed in this half
+        reference = ReferenceFeatures(quarter, eighth, nowhere, Pyramid(*pyramid))
         aligned = self.model.align(reference, lr, rung)
-        flow = aligned.flow[0].permute(1, 2, 0).float() * reference.band.shape[-1]
+        flow = aligned.flow[0].permute(1, 2, 0).float() * self.size_px
         return flow.contiguous(), aligned.gate[0, 0].float(), aligned.fused
 
 
@@ -140,18 +144,15 @@ class _Whole(nn.Module):
         self.model = model
 
     def forward(self, lr: Tensor, rung: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
-        picture = self.model.synthesize(_whole(features), lr, rung)[0].permute(1, 2, 0)
+        band, quarter, eighth, *pyramid = features
+        reference = ReferenceFeatures(quarter, eighth, band, Pyramid(*pyramid))
+        picture = self.model.synthesize(reference, lr, rung)[0].permute(1, 2, 0)
         return ((picture * 255 + 0.5).to(torch.uint8).contiguous(),)
 
 
-def _flat(features: ReferenceFeatures) -> tuple[Tensor, ...]:
-    """Recording takes plain tensors only."""
-    return (features.quarter, features.eighth, features.band, *features.pyramid)
-
-
-def _whole(flat: tuple[Tensor, ...]) -> ReferenceFeatures:
-    quarter, eighth, band, *pyramid = flat
-    return ReferenceFeatures(quarter, eighth, band, Pyramid(*pyramid))
+def _small(features: ReferenceFeatures) -> tuple[Tensor, ...]:
+    """What is not at full scale, as plain tensors: recording takes nothing else."""
+    return (features.quarter, features.eighth, *features.pyramid)
 
 
 def _trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> _Traced:

@@ -1,6 +1,6 @@
 """Runs a model with torch, on a CPU or a GPU.
 
-What depends on the reference alone is computed once for each reference and LR size. The number
+What depends on a reference alone is computed once for each reference and LR size. The number
 format is chosen by timing: bfloat16 is three times as fast as float32 on a CPU with AMX and
 slower on one that must emulate it, and a name on the box does not tell which.
 """
@@ -8,8 +8,9 @@ slower on one that must emulate it, and a name on the box does not tell which.
 import copy
 import threading
 import time
-from collections import OrderedDict
-from itertools import pairwise
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from itertools import count, pairwise
 from typing import Literal
 
 import cv2
@@ -17,11 +18,11 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
-from gemino.config import MIN_LR_PX, OUTPUT_SIZES_PX
+from gemino.config import MIN_LR_PX, OUTPUT_SIZES_PX, REFERENCES_HELD
 from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
+from gemino.likeness import Thumbnail, difference, thumbnail
 from gemino.nn.model import GeminoNet, build, rung_vector
 from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.programs import Held, Program, record, to_tensor
@@ -30,13 +31,26 @@ from gemino.zoo import ModelFiles
 Precision = Literal["auto", "bfloat16", "float32"]
 _KEPT_LR_SIZES = 2
 """A call hops between two neighbouring rungs; features of more would only fill memory."""
+_CLEARLY = 0.92
+"""Another reference must be so much more alike than the one in use: each change can be seen."""
 _TIMED_RUNS = 3
 _TIMED_LR_PX = 128
 _TIMED_OUTPUT_PX = 512  # not the largest: opening a model should not take seconds
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reference:
+    """picture: uint8 at the output's size."""
+
+    number: int
+    picture: Frame
+    thumbnail: Thumbnail
+
+
 class TorchSynthesizer:
-    """A model and its reference. Before the first reference it upsamples classically.
+    """A model and its references. Before the first reference it upsamples classically.
+
+    Of the references held, each picture takes its detail from the one that is most like it.
 
     Several threads may call `synthesize` at a time.
 
@@ -65,8 +79,11 @@ class TorchSynthesizer:
         keep_freed_memory()
         cv2.setNumThreads(threads)  # for the whole process: OpenCV knows no other way
         model = _load(files).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._reference: Tensor | None = None
-        self._held: OrderedDict[int, Held] = OrderedDict()
+        self._references: deque[_Reference] = deque(maxlen=REFERENCES_HELD)
+        self._numbers = count()
+        self._chosen = -1
+        self._lr_px: int | None = None
+        self._held: OrderedDict[tuple[int, int], Held] = OrderedDict()
         if precision == "auto":
             precision = self._faster(model)
         self._use(model, precision)
@@ -74,44 +91,64 @@ class TorchSynthesizer:
 
     @property
     def neural(self) -> bool:
-        return self._reference is not None
+        return bool(self._references)
 
-    def set_reference(self, reference: Frame | None) -> None:
-        """Keep `reference`, square RGB of any size, for the pictures to come."""
-        tensor = (
-            None if reference is None else to_tensor(resize(reference, self.output_px), self.device)
-        )
+    def add_reference(self, reference: Frame) -> None:
+        """Hold `reference`, square RGB of any size, for the pictures to come."""
+        picture = resize(reference, self.output_px)
         with self._preparing:
+            self._references.append(_Reference(next(self._numbers), picture, thumbnail(picture)))
+            newest = self._references[-1]
+        if self._lr_px is not None:  # not while a frame waits for it
+            self._prepared(newest, self._lr_px)
+
+    def forget_references(self) -> None:
+        with self._preparing:
+            self._references.clear()
             self._held.clear()
-            self._reference = tensor
 
     def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:
         """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8."""
         torch.set_num_threads(self._threads)  # torch keeps this number for each calling thread
+        lr_px = lr.shape[0]
+        reference = self._likest(lr)
+        if reference is None or lr_px < MIN_LR_PX:
+            return resize(lr, self.output_px)
+        self._lr_px = lr_px
         with torch.inference_mode():
-            prepared = self._prepared(lr.shape[0])
-            if prepared is None:
-                return resize(lr, self.output_px)
-            held, program = prepared
-            rung = torch.tensor([rung_vector(lr.shape[0], log2_bits_per_pixel)], device=self.device)
+            held, program = self._prepared(reference, lr_px)
+            rung = torch.tensor([rung_vector(lr_px, log2_bits_per_pixel)], device=self.device)
             return program(lr, rung, held)
 
-    def _prepared(self, lr_px: int) -> tuple[Held, Program] | None:
-        """The reference's features for this LR size, and the program for it.
-
-        None where there is no reference yet, or the picture is too small for the network.
-        """
+    def _likest(self, lr: Frame) -> "_Reference | None":
+        """The reference that is most like `lr`; the last one chosen unless another is better."""
         with self._preparing:
-            if self._reference is None or lr_px < MIN_LR_PX:
-                return None
-            held = self._held.get(lr_px)
+            references = list(self._references)
+            last = self._chosen
+        if len(references) < 2:
+            return references[0] if references else None
+        seen = thumbnail(lr)
+        unlike = {r.number: difference(seen, r.thumbnail) for r in references}
+        best = min(references, key=lambda r: unlike[r.number])
+        if last in unlike and unlike[best.number] > _CLEARLY * unlike[last]:
+            best = next(r for r in references if r.number == last)
+        self._chosen = best.number
+        return best
+
+    def _prepared(self, reference: "_Reference", lr_px: int) -> tuple[Held, Program]:
+        """A reference's features for this LR size, and the program for it."""
+        key = (lr_px, reference.number)
+        with self._preparing, torch.inference_mode():
+            held = self._held.get(key)
             if held is None:
-                features = self._model.encode_reference(self._reference, lr_px)
+                tensor = to_tensor(reference.picture, self.device)
+                features = self._model.encode_reference(tensor, lr_px)
                 if lr_px not in self._programs:
                     self._programs[lr_px] = record(self._model, features, lr_px)
-                held = self._held[lr_px] = self._programs[lr_px].hold(features)
-                if len(self._held) > _KEPT_LR_SIZES:
+                held = self._held[key] = self._programs[lr_px].hold(features)
+                if len(self._held) > _KEPT_LR_SIZES * REFERENCES_HELD:
                     self._held.popitem(last=False)
+            self._held.move_to_end(key)
             return held, self._programs[lr_px]
 
     def _use(self, model: GeminoNet, precision: Precision) -> None:
@@ -140,12 +177,13 @@ class TorchSynthesizer:
         busy machine must not decide.
         """
         noise = np.random.default_rng(0).integers(0, 256, (_TIMED_LR_PX,) * 2 + (3,), np.uint8)
-        self.set_reference(noise)
+        self.add_reference(noise)
         stamps = []
         for _ in range(_TIMED_RUNS + 1):
             self.synthesize(noise, -5.0)
             stamps.append(time.thread_time())
-        self.set_reference(None)
+        self.forget_references()
+        self._lr_px = None
         return [after - before for before, after in pairwise(stamps)]
 
 
