@@ -145,10 +145,12 @@ class _ReferenceSchedule:
         self._previous = seen
         # A cut that comes back before its reference could be sent needs none.
         self._scene_changed = unlike > _SCENE_CHANGE and (cut or self._scene_changed)
-        affordable = self._bytes_per_s > 0 and self._bytes >= self._price
-        novel = unlike > _NOVEL and affordable
+        paid = self._bytes_per_s > 0
+        novel = unlike > _NOVEL and paid and self._bytes >= self._price
+        # A new scene may cost a minute's worth in advance, not more: some clips are all cuts.
+        cut = self._scene_changed and not (paid and self._bytes < -self._most_bytes)
         too_soon = self._sent_at is not None and now - self._sent_at < self._min_interval_s
-        if busy or too_soon or not (self.wanted or self._scene_changed or novel):
+        if busy or too_soon or not (self.wanted or cut or novel):
             return False
         self.wanted = self._scene_changed = False
         self._held.append(seen)

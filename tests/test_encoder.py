@@ -96,7 +96,7 @@ def test_a_cut_and_back_again_needs_no_reference(webcam: list[Frame], address: l
 
 def test_unlike_poses_bring_references_as_far_as_they_are_paid_for(webcam: list[Frame]) -> None:
     """Half a minute of a head that nods from one pose to the next, far more than is paid for."""
-    poses = [np.roll(webcam[0], (6 * (n // 5), 6 * (n % 5)), (0, 1)) for n in range(25)]
+    poses = [np.roll(webcam[0], (2 * (n // 5), 2 * (n % 5)), (0, 1)) for n in range(25)]
     clip = [poses[n // 30] for n in range(30 * 25)]
     paid = replace(CONFIG, reference_kbps=1.0)
     sent = list(encode_all(Encoder(paid), clip))
