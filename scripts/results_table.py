@@ -1,34 +1,29 @@
-"""A Markdown table from what `gemino evaluate --json` wrote.
+"""Markdown tables from what `gemino evaluate --json` wrote, as in docs/results.md.
 
-gemino evaluate CLIPS/ --json figures.json
-python scripts/results_table.py figures.json > table.md
+gemino evaluate CLIPS/ --kbps 6,10,15,25,40,80 --json figures.json
+python scripts/results_table.py figures.json > tables.md
 """
 
 import argparse
-import json
 from pathlib import Path
-from statistics import mean
+
+from gemino.evaluation import results, tables
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("figures", nargs="+", type=Path)
+    parser.add_argument("figures", type=Path)
+    parser.add_argument("--kbps", type=float, help="rate of the tables by clip  [15 or the lowest]")
+    parser.add_argument("--bd-kbps", type=float, nargs=2, default=(8, 40), metavar=("LOW", "HIGH"))
     arguments = parser.parse_args()
-    clips = [clip for path in arguments.figures for clip in json.loads(path.read_text())["clips"]]
-    clips.sort(key=lambda clip: clip["clip"])
-    codecs = list(clips[0]["codecs"])
-    print("| clip | " + " | ".join(f"{codec}: LPIPS | kbps" for codec in codecs) + " |")
-    print("|---" * (2 * len(codecs) + 1) + "|")
-    for clip in clips:
-        found = [clip["codecs"][codec] for codec in codecs]
-        cells = [f"{figures['lpips']:.3f} | {figures['payload_kbps']:.1f}" for figures in found]
-        print(f"| {clip['clip']} | " + " | ".join(cells) + " |")
-    means = [
-        [mean(clip["codecs"][codec][figure] for clip in clips) for codec in codecs]
-        for figure in ("lpips", "payload_kbps")
-    ]
-    cells = [f"**{lpips:.3f}** | {kbps:.1f}" for lpips, kbps in zip(*means, strict=True)]
-    print("| **mean** | " + " | ".join(cells) + " |")
+    found = results.load(arguments.figures)
+    rates = found.rates()
+    kbps = arguments.kbps or (15.0 if 15.0 in rates else min(rates))
+    for size in found.sizes():
+        print(tables.means(found, size).markdown())
+        for table in tables.bd_rates(found, size, *arguments.bd_kbps):
+            print(table.markdown())
+        print(tables.clips(found, size, kbps).markdown())
 
 
 if __name__ == "__main__":

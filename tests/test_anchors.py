@@ -1,16 +1,20 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from gemino.call import adaptation
 from gemino.config import Rung
 from gemino.errors import CodecError, MediaError
 from gemino.evaluation import anchors, clips, offline
-from gemino.evaluation.clips import Footage
+from gemino.evaluation.anchors import Anchor
+from gemino.evaluation.clips import Footage, playing_order
+from gemino.evaluation.codecs import Coded, kept, pairs, start_positions
 from gemino.evaluation.metrics import psnr
 from gemino.evaluation.rates import Rates, count, meet
-from gemino.frames import from_video_frame
+from gemino.frames import Frame, from_video_frame
 from gemino.runtime import ClassicalSynthesizer
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -19,11 +23,12 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 @pytest.fixture(scope="module")
 def footage() -> Footage:
     """Two thirds of a second of the webcam clip at 256 px."""
-    return clips.load(SAMPLES / "webcam.mp4", 256, 5, max_seconds=20 / 30)
+    return clips.load(SAMPLES / "webcam.mp4", 256, 5, max_seconds=20 / 30, play_s=2)
 
 
-def worst_psnr(footage: Footage, result: anchors.AnchorResult) -> float:
-    return min(psnr(footage.originals[at], frame) for at, frame in result.frames.items())
+def worst_psnr(coded: Coded) -> float:
+    originals = coded.footage.originals
+    return min(psnr(originals[at], frame) for at, frame in coded.shown().items())
 
 
 def test_a_clip_is_loaded_with_its_measured_originals(footage: Footage) -> None:
@@ -57,60 +62,135 @@ def test_clips_are_found_in_folders_by_name(tmp_path: Path) -> None:
 def test_a_codec_meets_a_rate_that_it_can_reach(
     footage: Footage, codec: anchors.AnchorCodec
 ) -> None:
-    result = anchors.run(codec, footage, 120)
+    result = Anchor(codec).run(footage, 120)
     assert result.rates.payload_kbps == pytest.approx(120, rel=0.3)
     assert not result.floor
     assert result.rates.onwire_kbps >= result.rates.payload_kbps + 12  # a packet a picture
-    assert sorted(result.frames) == sorted(footage.originals)
-    assert worst_psnr(footage, result) > 27
+    assert sorted(result.shown()) == sorted(footage.originals)
+    assert set(result.frames) == kept(footage)
+    assert len(result.sizes) == len(footage.order)
+    assert worst_psnr(result) > 27
 
 
 def test_every_frame_is_held_against_its_own_original(footage: Footage) -> None:
-    result = anchors.run("vp8", footage, 600)
-    places = sorted(footage.originals)
-    own = psnr(footage.originals[places[-1]], result.frames[places[-1]])
-    assert own > psnr(footage.originals[places[0]], result.frames[places[-1]])
+    result = Anchor("vp8").run(footage, 600)
+    shown, places = result.shown(), sorted(footage.originals)
+    own = psnr(footage.originals[places[-1]], shown[places[-1]])
+    assert own > psnr(footage.originals[places[0]], shown[places[-1]])
     assert own > 35
+    for at, before in pairs(footage).items():
+        source = from_video_frame(footage.pictures[before])
+        assert psnr(source, result.frames[at - 1]) > 35
+    assert psnr(from_video_frame(footage.pictures[0]), result.frames[0]) > 30
 
 
 def test_vp8_below_its_floor_is_measured_at_its_floor(footage: Footage) -> None:
-    result = anchors.run("vp8", footage, 6)
+    result = Anchor("vp8").run(footage, 6)
     assert result.floor
     assert result.rates.payload_kbps > 6.6
 
 
 def test_av1_looks_better_than_vp8_at_the_same_rate(footage: Footage) -> None:
-    vp8, av1 = (anchors.run(codec, footage, 60) for codec in ("vp8", "av1"))
+    vp8, av1 = Anchor("vp8").run(footage, 60), Anchor("av1").run(footage, 60)
     assert av1.rates.payload_kbps < vp8.rates.payload_kbps * 1.1
-    assert worst_psnr(footage, av1) > worst_psnr(footage, vp8)
+    assert worst_psnr(av1) > worst_psnr(vp8)
 
 
 def test_a_size_that_a_codec_refuses_is_a_codec_error() -> None:
     tiny = clips.load(SAMPLES / "address.mp4", 2, 1, max_seconds=0.1)
     with pytest.raises(CodecError, match="av1"):
-        anchors.run("av1", tiny, 50)
+        Anchor("av1").run(tiny, 50)
 
 
-def test_short_clips_are_played_forth_and_back_and_forth() -> None:
-    assert anchors.playing_order(4, 0.1) == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]
-    assert anchors.playing_order(4, anchors.SETTLED_S) == [0, 1, 2, 3]
-    assert anchors.playing_order(1, 0.1) == [0]
+def test_a_codec_that_this_ffmpeg_lacks_is_a_clear_error(
+    footage: Footage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(anchors._SETTINGS["x265"], encoder="libabsent")
+    monkeypatch.setitem(anchors._SETTINGS, "x265", settings)
+    with pytest.raises(CodecError, match="no libabsent; leave x265 out"):
+        Anchor("x265").run(footage, 50)
+
+
+def test_clips_are_played_forth_and_back_until_the_time_is_up() -> None:
+    assert playing_order(4, 1.0, 2.5) == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]
+    assert playing_order(4, 1.0, 2.0) == [0, 1, 2, 3, 2, 1, 0]
+    assert playing_order(1, 0.1, 40.0) == [0]
+
+
+def test_even_a_long_clip_is_played_twice_unless_asked_not_to() -> None:
+    assert playing_order(3, 50.0, 40.0) == [0, 1, 2, 1, 0]
+    assert playing_order(3, 50.0, 0.0) == [0, 1, 2]
+
+
+def test_the_last_pass_is_what_is_measured(footage: Footage) -> None:
+    assert len(footage.order) == 20 + 2 * 19
+    assert footage.settled == 38
+    assert footage.measured == {2: 40, 7: 45, 12: 50, 17: 55}
+    assert pairs(footage) == {40: 1, 50: 11}  # every second one, with the frame shown before
+    backwards = clips.load(SAMPLES / "webcam.mp4", 64, 5, max_seconds=20 / 30, play_s=1)
+    assert backwards.measured == {17: 21, 12: 26, 7: 31, 2: 36}
+    assert pairs(backwards) == {21: 18, 31: 8}
+
+
+def test_start_up_is_looked_at_ever_more_coarsely(footage: Footage) -> None:
+    positions = start_positions(footage)
+    assert positions[:4] == [0, 3, 6, 9]
+    assert positions[-1] < len(footage.order)
+    steps = [b - a for a, b in pairwise(positions)]
+    assert steps[-1] > 3
 
 
 def test_gemino_offline_meets_the_total_rate_and_measures_the_same_places(
     footage: Footage,
 ) -> None:
-    result = offline.run(footage, 40, ClassicalSynthesizer(256), 5000)
-    assert sorted(result.frames) == sorted(result.bicubic) == sorted(footage.originals)
-    assert 2000 < result.reference_bytes <= 5000
-    reference_kbps = result.reference_bytes * 8 / 60 / 1000
-    assert result.rates.payload_kbps == pytest.approx(result.lr_rates.payload_kbps + reference_kbps)
-    for at, frame in result.frames.items():  # without a model both are the same upsampling
-        assert (frame == result.bicubic[at]).all()
+    codec = offline.Gemino("gemino", ClassicalSynthesizer(256), reference_bytes=5000)
+    coded = codec.run(footage, 40)
+    assert sorted(coded.shown()) == sorted(footage.originals)
+    assert coded.rates.payload_kbps == pytest.approx(40, rel=0.25)
+    reference_bytes = coded.details["reference_bytes"]
+    assert 2000 < reference_bytes <= 5000
+    assert coded.rates.payload_kbps == pytest.approx(
+        coded.details["lr_kbps"] + reference_bytes * 8 / 60 / 1000, abs=0.01
+    )
+
+
+def test_a_reference_takes_its_time_to_cross(footage: Footage) -> None:
+    """The network is there only once the reference is: at eight times the rate, as in a call."""
+    seen: list[tuple[bool, Frame]] = []
+
+    class Watching(ClassicalSynthesizer):
+        neural = False
+
+        def set_reference(self, reference: Frame | None) -> None:
+            self.neural = reference is not None
+
+        def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:
+            seen.append((self.neural, lr))
+            return super().synthesize(lr, log2_bits_per_pixel)
+
+    codec = offline.Gemino("gemino", Watching(256), reference_bytes=5000)
+    coded = codec.run(footage, 40)
+    (reference,) = coded.references
+    assert reference.position == round(reference.size * 8 / 1000 / (8 * 40) * 30)
+    assert 1 <= reference.position < footage.settled
+    expected = [at >= reference.position for at in sorted(kept(footage))]
+    assert [neural for neural, _ in seen] == expected
+
+
+def test_the_references_pace_is_that_of_a_call() -> None:
+    assert offline.REFERENCE_BURST == adaptation._REFERENCE_BURST
+
+
+def test_bicubic_has_the_whole_rate_and_no_reference(footage: Footage) -> None:
+    coded = offline.Bicubic("bicubic", offline.Stream("vp8", 64)).run(footage, 30)
+    assert not coded.references
+    assert coded.details == {"lr_codec": "vp8", "lr_px": 64}
+    assert coded.rates.payload_kbps == pytest.approx(30, rel=0.25)
+    assert 18 < worst_psnr(coded) < 30
 
 
 def test_an_lr_stream_comes_back_upsampled(footage: Footage) -> None:
-    stream = offline.fit(footage, Rung(size_px=128), 60)
+    stream = offline.fit(footage, Rung(size_px=128), 60, once=True)
     shown = list(stream.upsampled(256))
     assert len(shown) == len(footage.pictures)
     assert min(psnr(footage.originals[at], shown[at]) for at in footage.originals) > 24
@@ -135,7 +215,7 @@ class Asked:
 
 
 def test_an_encoder_that_spends_too_much_is_asked_for_less() -> None:
-    result = meet(20, lambda k: Asked(k, Rates(k * 1.4, k)), 1, 1000)
+    result = meet(20, lambda k: Asked(k, Rates(k * 1.4, k)), 1, 1000, 2)
     assert result.rates.payload_kbps == pytest.approx(20)
 
 
@@ -146,11 +226,11 @@ def test_an_encoder_far_above_its_rate_is_not_asked_again() -> None:
         asked.append(kbps)
         return Asked(kbps, Rates(100, 110))
 
-    assert meet(20, floor, 1, 1000).rates.payload_kbps == 100
+    assert meet(20, floor, 1, 1000, 3).rates.payload_kbps == 100
     assert asked == [20]
 
 
 def test_of_several_attempts_the_closest_counts() -> None:
     answers = iter([26.0, 12.0, 30.0])
-    result = meet(20, lambda k: Asked(k, Rates(next(answers), 0)), 1, 1000)
+    result = meet(20, lambda k: Asked(k, Rates(next(answers), 0)), 1, 1000, 3)
     assert result.rates.payload_kbps == 26.0

@@ -1,5 +1,4 @@
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ _FPS = Fraction(25)
 @pytest.fixture(scope="module")
 def footage() -> Footage:
     """Eight tenths of a second of the address at 256 px."""
-    return clips.load(SAMPLES / "address.mp4", 256, 5, max_seconds=0.8)
+    return clips.load(SAMPLES / "address.mp4", 256, 5, max_seconds=0.8, play_s=2)
 
 
 @pytest.fixture(scope="module")
@@ -184,27 +183,6 @@ def test_the_demonstration_makes_everything_that_it_promises(
     assert picture.shape == (576, 1280, 3)
 
 
-def test_an_evaluation_writes_figures_and_strips(tmp_path: Path, short_clip: Path) -> None:
-    figures, strips = tmp_path / "figures.json", tmp_path / "strips"
-    made = _gemino(
-        *("evaluate", str(short_clip.parent), "--size", "256", "--kbps", "40", "--model", "none"),
-        *("--codecs", "gemino,bicubic,vp9", "--every", "8"),
-        *("--json", str(figures), "--strips", str(strips)),
-    )
-    assert made.returncode == 0, made.stderr
-    written = json.loads(figures.read_text())
-    (clip,) = written["clips"]
-    assert list(clip["codecs"]) == ["gemino", "bicubic", "vp9"]
-    assert clip["frames_measured"] == 2
-    assert clip["codecs"]["gemino"]["lpips"] == clip["codecs"]["bicubic"]["lpips"]
-    assert clip["codecs"]["gemino"]["payload_kbps"] > clip["codecs"]["bicubic"]["payload_kbps"]
-    assert written["mean"]["vp9"]["lpips"] == pytest.approx(clip["codecs"]["vp9"]["lpips"])
-    picture = cv2.imread(str(strips / "short.png"))
-    assert picture is not None
-    assert picture.shape == (2 * (256 + 32), 8 * 256, 3)
-    assert re.search(r"mean .* at ", made.stdout)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -212,8 +190,6 @@ def test_an_evaluation_writes_figures_and_strips(tmp_path: Path, short_clip: Pat
         (("demo", "--model", "absent"), "absent"),
         (("demo", "--size", "500"), "500"),
         (("evaluate", "absent.mp4", "--model", "none"), "absent.mp4"),
-        (("evaluate", str(SAMPLES), "--codecs", "gemino,h265"), "h265"),
-        (("evaluate", str(SAMPLES), "--model", "none", "--json", "absent/x.json"), "absent"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_exit_code_2(

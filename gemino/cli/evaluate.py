@@ -1,139 +1,210 @@
 """`gemino evaluate`: the published figures, from clips of one's own."""
 
-import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.table import Table
+from rich.text import Text
 
-from gemino.cli.console import NO_MODEL, console, progress
-from gemino.config import MAX_KBPS, MIN_KBPS, reference_budget_bytes
-from gemino.errors import GeminoError, MediaError
+from gemino.cli.console import console, progress
+from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX
+from gemino.errors import GeminoError
 from gemino.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from gemino.evaluation.compare import Comparison
+    from gemino.evaluation import tables
+    from gemino.evaluation.bench import Record, Settings, Task
+    from gemino.evaluation.edition import Outputs
+    from gemino.evaluation.results import Results
 
-_CODECS = ("gemino", "bicubic", "vp8", "vp9", "av1")
+_STRIP_KBPS = 15.0
 
 
 def evaluate(
     clips: Annotated[list[Path], typer.Argument(help="Clips, or folders of them.")],
     size: Annotated[
-        Literal["256", "512", "768", "1024"],
-        typer.Option(help="Side of the picture that is rebuilt and measured."),
+        str, typer.Option(help="Sides of the pictures that are measured, as 512 or 512,1024.")
     ] = "512",
     kbps: Annotated[
-        float,
-        typer.Option(
-            min=MIN_KBPS, max=MAX_KBPS, help="Total payload of each codec, references included."
-        ),
-    ] = 15.0,
+        str, typer.Option(help="Total payloads to ask of each codec, as 15 or 6,10,15.")
+    ] = "15",
+    more_kbps: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODEC:LIST", help="More rates of one codec, as vp8:100,200,400."),
+    ] = None,
     model: Annotated[
-        str, typer.Option(help="Model that rebuilds, by name or folder, or none.")
+        str, typer.Option(help="Models that rebuild, by name or folder, or none.")
     ] = DEFAULT_MODEL,
     codecs: Annotated[
-        str, typer.Option(help=f"Which to compare, of {','.join(_CODECS)}.")
+        str,
+        typer.Option(help="Of gemino, bicubic, vp8, vp9, av1, x265; gemino-av1: its LR codec."),
     ] = "gemino,bicubic,vp8,av1",
     every: Annotated[int, typer.Option(min=1, max=1000, help="Measure every so many frames.")] = 10,
     seconds: Annotated[
         float, typer.Option(min=0.1, max=120.0, help="Use so much of each clip.")
     ] = 30.0,
+    play_s: Annotated[
+        float,
+        typer.Option(min=0.0, max=600.0, help="Play forth and back for so long; 0: once through."),
+    ] = 40.0,
     reference_bytes: Annotated[
         int | None,
-        typer.Option(min=1000, max=200_000, help="Most bytes of a reference.  [by size]"),
+        typer.Option(min=1000, max=200_000, help="Most bytes of a reference.  [by rate and size]"),
     ] = None,
+    vgg: Annotated[
+        Path | None, typer.Option(metavar="NPZ", help="LPIPS weights of VGG16, to measure too.")
+    ] = None,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(metavar="TASK", help="MediaPipe's face landmarker, for eyes and mouths."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes that measure.")] = 1,
+    bd_kbps: Annotated[
+        str, typer.Option(metavar="LOW,HIGH", help="Gemino's rates that BD-rates are over.")
+    ] = "8,40",
     as_json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write all figures there, point by point."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the points that the JSON file holds already.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a report in one file.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write rate-distortion plots there.")
     ] = None,
     strips: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a picture of each clip there.")
+        Path | None, typer.Option(metavar="DIR", help="Write pictures by each codec there.")
     ] = None,
 ) -> None:
-    """Code clips with Gemino and other codecs at one rate, and measure what becomes of them.
+    """Code clips with Gemino and other codecs at the same rates, and measure what becomes of them.
 
-    No call is held: Gemino's reference is there from the first frame. LPIPS is v0.1 with AlexNet.
-    What exactly is compared is in docs/evaluation.md.
+    No call is held, and nothing is lost on the way. What is measured, and how every codec is set,
+    is in docs/evaluation.md. Ctrl-C keeps what --json holds; --resume goes on from there.
 
-    Example: gemino evaluate samples/webcam.mp4 --kbps 15 --strips out/strips
+    Example: gemino evaluate samples/webcam.mp4 --kbps 10,20,40 --html out/report.html
     """
-    chosen = _chosen(codecs)
-    if strips is not None:
-        _make_folder(strips)
-    if as_json is not None and not as_json.parent.is_dir():
-        raise MediaError(f"{as_json}: cannot be written (no such folder)")
+    rates = _rates("--kbps", kbps)
+    bounds = _rates("--bd-kbps", bd_kbps)
+    if len(bounds) != 2:
+        raise GeminoError("--bd-kbps: give two rates, as 8,40")
+    if resume and as_json is None:
+        raise GeminoError("--resume needs --json FILE: the points are kept there")
+    sizes, more = _sizes(size), _more(more_kbps or [])
 
-    from gemino.evaluation import clips as room
-    from gemino.evaluation.compare import Judge, strip, table
-    from gemino.evaluation.metrics import use_one_thread
-    from gemino.evaluation.pictures import save
-    from gemino.runtime import open_synthesizer
-    from gemino.runtime.perceptual import load_lpips
+    from gemino.evaluation.bench import Settings
+    from gemino.evaluation.edition import Outputs, begin, plan
+    from gemino.evaluation.specs import parse
 
-    found = room.find(clips)
-    use_one_thread()
-    judge = Judge(
-        network=load_lpips(),
-        synthesizer=open_synthesizer(None if model == NO_MODEL else model, int(size)),
-        codecs=chosen,
-        kbps=kbps,
-        reference_bytes=reference_bytes or reference_budget_bytes(kbps, int(size)),
+    strip_kbps = _STRIP_KBPS if _STRIP_KBPS in rates else rates[len(rates) // 2]
+    outputs = Outputs(as_json, html, plots, strips, strip_kbps, (bounds[0], bounds[1]))
+    settings = Settings(
+        every, seconds, play_s, reference_bytes, vgg, landmarks, outputs.panels, strip_kbps
     )
-    comparisons: list[Comparison] = []
+    tasks = plan(clips, sizes, parse(codecs, model), rates, more)
+    settings.check()
+    outputs.prepare()
+    results, done = begin(outputs, settings, resume=resume)
+    failures = _measure(tasks, settings, jobs, outputs, results, done)
+    if results.points:
+        for table in outputs.publish(results):
+            Console().print(_terminal(table))
+    if failures:
+        raise GeminoError(f"{len(failures)} of {len(tasks)} points failed: {failures[0]}")
+
+
+def _measure(
+    tasks: "Sequence[Task]",
+    settings: "Settings",
+    jobs: int,
+    outputs: "Outputs",
+    results: "Results",
+    done: "Sequence[Record]",
+) -> list[str]:
+    """Fill `results` point by point, keeping them as they come; what failed, in a line each."""
+    from gemino.evaluation import campaign
+
+    failures: list[str] = []
+    planned = [(task.name, task.size_px, task.spec.name, task.kbps) for task in tasks]
     with progress() as bar:
-        task = bar.add_task("", total=len(found))
-        for clip in found:
-            footage = room.load(clip, int(size), every, max_seconds=seconds)
-            tell = partial(_tell, bar, task, clip.name)
-            comparison, pictures = judge.compare(footage, tell)
-            comparisons.append(comparison)
-            if strips is not None:
-                save(strips / f"{clip.stem}.png", strip(footage, comparison, pictures))
-            bar.advance(task)
-            if not console.is_terminal:
-                console.print(_line(comparison), soft_wrap=True)
-    _write(as_json, comparisons)
-    Console().print(table(comparisons))
+        work = bar.add_task("evaluating", total=len(tasks))
+        try:
+            for outcome in campaign.run(tasks, settings, jobs, done):
+                if outcome.record is None:
+                    failures.append(f"{_name(outcome.task)}: {outcome.failure}")
+                    console.print(f"failed: {failures[-1]}", soft_wrap=True)
+                else:
+                    results.points.append(outcome.record)
+                    results.points.sort(key=lambda record: planned.index(_of(record)))
+                    outputs.keep(results)
+                bar.update(work, description=_name(outcome.task), advance=1 + outcome.skipped)
+                if not console.is_terminal and outcome.record is not None:
+                    console.print(_line(outcome.record), soft_wrap=True)
+        except KeyboardInterrupt:
+            if outputs.json is not None:
+                kept = f"{len(results.points)} points are kept in {outputs.json}"
+                console.print(f"interrupted; {kept}; --resume goes on", soft_wrap=True)
+            raise
+    return failures
 
 
-def _tell(bar: Progress, task: TaskID, clip: str, codec: str) -> None:
-    bar.update(task, description=f"{clip}: {codec}")
+def _of(record: "Record") -> tuple[str, int, str, float]:
+    return record["clip"], record["size"], record["codec"], record["asked_kbps"]
 
 
-def _chosen(codecs: str) -> list[str]:
-    chosen = [name.strip() for name in codecs.split(",") if name.strip()]
-    unknown = [name for name in chosen if name not in _CODECS]
-    if unknown or not chosen:
-        named = ", ".join(unknown) or "none"
-        raise GeminoError(f"--codecs: {named} is not of {', '.join(_CODECS)}")
-    return chosen
+def _name(task: "Task") -> str:
+    return f"{task.name} {task.size_px} px, {task.spec.name} at {task.kbps:g} kbps"
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"{folder}: cannot be written to ({error.strerror})") from error
-
-
-def _line(comparison: "Comparison") -> str:
-    figures = ", ".join(
-        f"{codec} {result.lpips:.4f} at {result.rates.payload_kbps:.1f} kbps"
-        for codec, result in comparison.results.items()
+def _line(record: "Record") -> str:
+    return (
+        f"{record['clip']} {record['size']} px, {record['codec']}: "
+        f"LPIPS {record['lpips']:.4f} at {record['payload_kbps']:.1f} kbps"
     )
-    return f"{comparison.clip}: LPIPS {figures}"
 
 
-def _write(path: Path | None, comparisons: "Sequence[Comparison]") -> None:
-    if path is None:
-        return
-    from gemino.evaluation.compare import to_json
-
+def _rates(option: str, text: str) -> list[float]:
+    """Rates in kbps of a comma-separated list, in rising order."""
     try:
-        path.write_text(json.dumps(to_json(comparisons), indent=1) + "\n")
-    except OSError as error:
-        raise MediaError(f"{path}: cannot be written ({error.strerror})") from error
+        rates = sorted({float(part) for part in text.split(",") if part.strip()})
+    except ValueError as error:
+        raise GeminoError(f"{option}: {text} is no list of rates, as 6,10,15") from error
+    if not rates or not all(MIN_KBPS <= rate <= MAX_KBPS for rate in rates):
+        raise GeminoError(f"{option}: give rates from {MIN_KBPS:g} to {MAX_KBPS:g} kbps")
+    return rates
+
+
+def _more(texts: "Sequence[str]") -> dict[str, list[float]]:
+    more: dict[str, list[float]] = {}
+    for text in texts:
+        codec, colon, rates = text.rpartition(":")
+        if not colon:
+            raise GeminoError(f"--more-kbps: {text} is not of the form CODEC:RATE,RATE")
+        more[codec] = _rates("--more-kbps", rates)
+    return more
+
+
+def _sizes(text: str) -> list[int]:
+    known = {str(size): size for size in OUTPUT_SIZES_PX}
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [part for part in parts if part not in known]
+    if unknown or not parts:
+        named = ", ".join(unknown) or "none"
+        raise GeminoError(f"--size: {named} is not of {', '.join(known)}")
+    return sorted({known[part] for part in parts})
+
+
+def _terminal(table: "tables.Table") -> Table:
+    """The table, as wide as it needs to be: what a terminal cannot show is in the files."""
+    shown = Table(title=table.heading, caption=table.note.replace("\\", "") or None)
+    for at, heading in enumerate(table.header):
+        shown.add_column(Text(heading), justify="right" if at else "left")
+    for at, cells in enumerate(table.rows):
+        style = "bold" if at in table.strong else None
+        shown.add_row(*map(Text, cells), style=style)
+    return shown

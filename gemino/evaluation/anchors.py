@@ -1,10 +1,11 @@
 """The anchors: what a codec without a trained network makes of the same bits.
 
-VP8, VP9 and AV1 code the clip at its full output size, with the settings of a live call: constant
-bitrate, no look-ahead, no key frame but the first, one thread. Three choices are in their favour:
+VP8, VP9, AV1 and H.265 code the clip at its full output size, with the settings of a live call:
+constant bitrate, no look-ahead, no key frame but the first, one thread. Three choices are in their
+favour:
 
-- A short clip is played forth, back and forth again, and quality and bitrate are those of the
-  last pass. The first key frame is paid off by then, and its bytes are not even counted.
+- The clip is played forth and back, and quality and bitrate are those of the last pass. The first
+  key frame is paid off by then, and its bytes are not even counted.
 - The bitrate asked for is corrected until the bitrate that comes out is the one wanted. A codec
   whose coarsest quantiser still needs more is at its *floor*; it is measured there, and the rate
   it took is reported beside.
@@ -12,28 +13,24 @@ bitrate, no look-ahead, no key frame but the first, one thread. Three choices ar
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import av
+from av.codec.codec import UnknownCodecError
 from av.video.codeccontext import VideoCodecContext
 
 from gemino.errors import CodecError
 from gemino.evaluation.clips import Footage
-from gemino.evaluation.rates import Rates, count, meet
+from gemino.evaluation.codecs import Coded, kept
+from gemino.evaluation.rates import meet
 from gemino.frames import Frame, from_video_frame
 from gemino.svtav1 import silence_svt_av1
 
-AnchorCodec = Literal["vp8", "vp9", "av1"]
-ANCHOR_CODECS: tuple[AnchorCodec, ...] = ("vp8", "vp9", "av1")
-
-SETTLED_S = 20.0
-"""Clips shorter than this are played forth, back and forth."""
-_PASSES_OF_SHORT_CLIPS = 3
+AnchorCodec = Literal["vp8", "vp9", "av1", "x265"]
+ANCHOR_CODECS: tuple[AnchorCodec, ...] = get_args(AnchorCodec)
 
 _ASKED_KBPS = (2.0, 100_000.0)
-_FLOOR = 1.1
-"""A codec that spends a tenth more than asked for, after corrections, is at its floor."""
 
 # libvpx in constant bitrate mode needs minimum, maximum and target alike.
 _VPX = {
@@ -83,69 +80,69 @@ _SETTINGS: Mapping[AnchorCodec, _Settings] = {
         {"preset": "8", "svtav1-params": "pred-struct=1:rc=2:rtc=1:lp=1:scm=0"},
         {"framethreads": "1", "tilethreads": "1"},
     ),
+    # tune zerolatency: no B frames, no look-ahead, one frame at a time. keyint -1: one key frame.
+    # The rate is met over one second. pools 1: one thread.
+    "x265": _Settings(
+        "libx265",
+        "hevc",
+        {
+            "preset": "fast",
+            "tune": "zerolatency",
+            "x265-params": "bitrate={kbps}:vbv-maxrate={kbps}:vbv-bufsize={kbps}:keyint=-1:"
+            "scenecut=0:pools=1:frame-threads=1:log-level=none",
+        },
+        {},
+    ),
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AnchorResult:
-    """What a codec made of a clip.
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """One of the codecs above, at the full size of the footage.
 
-    frames: decoded, by the places of `Footage.originals`. rates: of the measured pass.
-    floor: it could not come down to the bitrate asked for.
+    attempts: how often the clip is coded to meet a rate.
     """
 
-    codec: str
-    frames: dict[int, Frame]
-    rates: Rates
-    floor: bool = False
+    name: AnchorCodec
+    attempts: int = 2
+
+    def run(self, footage: Footage, kbps: float) -> Coded:
+        """Code the play at a payload of `kbps`, or at the lowest rate that the codec can reach.
+
+        Raises CodecError where the codec is missing or fails.
+        """
+
+        def code(asked_kbps: float) -> Coded:
+            return _code(self.name, footage, kbps, asked_kbps)
+
+        return meet(kbps, code, *_ASKED_KBPS, self.attempts)
 
 
-def run(codec: AnchorCodec, footage: Footage, kbps: float) -> AnchorResult:
-    """Code `footage` at a payload of `kbps`, or at the lowest rate that `codec` can reach.
-
-    Raises CodecError where the codec is missing or fails.
-    """
-    result = meet(kbps, lambda asked: _run_once(codec, footage, asked), *_ASKED_KBPS)
-    return replace(result, floor=result.rates.payload_kbps > _FLOOR * kbps)
-
-
-def playing_order(count: int, seconds: float) -> list[int]:
-    """Which frame is coded when: once through, or forth, back and forth for a short clip."""
-    forth = list(range(count))
-    if seconds >= SETTLED_S or count < 2:
-        return forth
-    order = forth
-    for number in range(1, _PASSES_OF_SHORT_CLIPS):
-        order = order + (forth[-2::-1] if number % 2 else forth[1:])
-    return order
-
-
-def _run_once(codec: AnchorCodec, footage: Footage, kbps: float) -> AnchorResult:
-    order = playing_order(len(footage.pictures), footage.seconds)
-    last_pass = len(order) - len(footage.pictures)
-    encoder, decoder = _open(codec, footage, kbps)
+def _code(codec: AnchorCodec, footage: Footage, wanted_kbps: float, asked_kbps: float) -> Coded:
+    encoder, decoder = _open(codec, footage, asked_kbps)
+    wanted = kept(footage)
     frames: dict[int, Frame] = {}
     sizes: list[int] = []
     shown = 0
     try:
-        for pts, place in enumerate([*order, None]):
-            picture = None if place is None else footage.pictures[place]
-            if picture is not None:
-                picture.pts, picture.time_base = pts, 1 / footage.fps
-            coded = encoder.encode(picture)
+        for position in range(len(footage.order) + 1):
+            ended = position == len(footage.order)
+            coded = encoder.encode(None if ended else footage.picture(position))
             sizes += [packet.size for packet in coded]
             decoded = [image for packet in coded for image in decoder.decode(packet)]
-            if picture is None:
+            if ended:
                 decoded += decoder.decode(None)
             for image in decoded:
-                if shown - last_pass in footage.originals:
-                    frames[shown - last_pass] = from_video_frame(image)
+                if shown in wanted:
+                    frames[shown] = from_video_frame(image)
                 shown += 1
     except av.FFmpegError as error:
         raise CodecError(f"{codec} fails at {footage.size_px} px: {error}") from error
-    if not shown == len(sizes) == len(order):
-        raise CodecError(f"{codec} made {shown} pictures in {len(sizes)} parts of {len(order)}")
-    return AnchorResult(codec, frames, count(sizes[last_pass:], footage.fps))
+    if not shown == len(sizes) == len(footage.order):
+        raise CodecError(
+            f"{codec} made {shown} pictures in {len(sizes)} parts of {len(footage.order)}"
+        )
+    return Coded(footage, wanted_kbps, sizes, frames, details={"encoder_kbps": asked_kbps})
 
 
 def _open(
@@ -167,9 +164,15 @@ def _open(
         encoder.bit_rate = bits
         encoder.gop_size = 1_000_000
         encoder.thread_count = decoder.thread_count = 1
-        encoder.options = {k: v.format(bits=bits) for k, v in settings.options.items()}
+        encoder.options = {
+            k: v.format(bits=bits, kbps=max(round(kbps), 1)) for k, v in settings.options.items()
+        }
         decoder.options = dict(settings.decoder_options)
         encoder.open()
+    except UnknownCodecError as error:
+        raise CodecError(
+            f"{codec}: this FFmpeg has no {settings.encoder}; leave {codec} out"
+        ) from error
     except (av.FFmpegError, ValueError) as error:
         raise CodecError(f"cannot open {settings.encoder} at {kbps:g} kbps: {error}") from error
     return encoder, decoder

@@ -1,6 +1,7 @@
 """The clips that codecs are compared on, in memory and in the form that codecs take."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -14,15 +15,18 @@ from gemino.media import ClipInfo, DamagedMediaError, probe, read_frames
 CLIP_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 MAX_SECONDS = 30.0
 """Half a gigabyte of 4:2:0 pictures at 512 px and 30 fps; what is longer is cut here."""
+PLAY_S = 40.0
+"""A clip is played forth and back for so long before it counts: start-up must not decide."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Footage:
-    """A clip at one size.
+    """A clip at one size, and how it is played.
 
     size_px: side of the square. fps: the clip's average rate. pictures: every frame as yuv420p,
     which is what every codec compared here takes. originals: the RGB frames [S, S, 3] that
-    quality is measured on, every `every`-th, by their place in `pictures`.
+    quality is measured on, every `every`-th, by their *place* in `pictures`. order: the place of
+    the frame that is coded at each *position* of the play.
     """
 
     name: str
@@ -31,10 +35,45 @@ class Footage:
     every: int
     pictures: list[av.VideoFrame] = field(repr=False)
     originals: dict[int, Frame] = field(repr=False)
+    order: Sequence[int] = field(repr=False)
 
     @property
     def seconds(self) -> float:
+        """Length of the clip, played once."""
         return len(self.pictures) / float(self.fps)
+
+    @property
+    def settled(self) -> int:
+        """The position where the last pass begins, which quality and rate are measured in."""
+        return len(self.order) - len(self.pictures)
+
+    @property
+    def measured(self) -> dict[int, int]:
+        """Positions in the last pass by the places of `originals`, in the order played."""
+        last = range(self.settled, len(self.order))
+        return {self.order[at]: at for at in last if self.order[at] in self.originals}
+
+    def picture(self, position: int) -> av.VideoFrame:
+        """What a codec is given at `position`, stamped in a time base of one frame."""
+        picture = self.pictures[self.order[position]]
+        picture.pts, picture.time_base = position, 1 / self.fps
+        return picture
+
+
+def playing_order(count: int, seconds: float, play_s: float) -> list[int]:
+    """Places of `count` frames, forth and back and forth, until `play_s` have gone by.
+
+    seconds: of the clip. The ends are not repeated. A clip of any length is played at least
+    twice, so that the last pass holds no start-up; once only where `play_s` is 0.
+    """
+    forth = list(range(count))
+    if count < 2 or play_s <= 0:
+        return forth
+    passes = max(2, math.ceil(play_s / seconds))
+    order = list(forth)
+    for number in range(1, passes):
+        order += forth[-2::-1] if number % 2 else forth[1:]
+    return order
 
 
 def expected_frames(info: ClipInfo, max_seconds: float = MAX_SECONDS) -> int:
@@ -51,10 +90,12 @@ def load(
     *,
     name: str | None = None,
     max_seconds: float = MAX_SECONDS,
+    play_s: float = PLAY_S,
 ) -> Footage:
     """Read the first `max_seconds` of a clip; keep every `every`-th original, not the first.
 
     name: the file's without suffix, unless given. A clip that breaks off is measured up to there.
+    Frames of a variable rate are taken as they come, at the average rate.
     Raises MediaError where there is no frame.
     """
     info = probe(path)
@@ -76,7 +117,8 @@ def load(
             raise
     if not originals:  # shorter than half a step
         originals[len(pictures) - 1] = last
-    return Footage(name or path.stem, size_px, info.fps, every, pictures, originals)
+    order = playing_order(len(pictures), len(pictures) / float(info.fps), play_s)
+    return Footage(name or path.stem, size_px, info.fps, every, pictures, originals, order)
 
 
 def find(paths: Iterable[Path]) -> list[Path]:

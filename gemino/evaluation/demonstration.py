@@ -83,8 +83,8 @@ def demonstrate(
     paid = {"gemino": (kbps, False), "bicubic": (float(call.figures["lr_kbps"]), False)}
     for codec in _ANCHORS:
         tell(f"coding with {TITLES[codec]} at {kbps:.1f} kbps")
-        result = anchors.run(codec, footage, kbps)
-        frames[codec] = result.frames
+        result = anchors.Anchor(codec, attempts=3).run(footage, kbps)
+        frames[codec] = result.shown()
         paid[codec] = (result.rates.payload_kbps, result.floor)
     tell("measuring LPIPS")
     # All codecs over the same frames; Gemino's first ones, not yet rebuilt, are told apart.
@@ -143,7 +143,7 @@ def _moments(footage: Footage, call: RecordedCall) -> Iterator[tuple[Shown | Non
     the rate of the call.
     """
     kbps = float(call.figures["lr_kbps"])
-    stream = offline.fit(footage, Rung(size_px=int(call.figures["lr_px"])), kbps)
+    stream = offline.fit(footage, Rung(size_px=int(call.figures["lr_px"])), kbps, once=True)
     shown = follow(read(call.movie, call.log), len(footage.pictures))
     yield from zip(shown, stream.upsampled(footage.size_px), strict=True)
 

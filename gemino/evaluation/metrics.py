@@ -1,4 +1,4 @@
-"""How close a picture is to its original: LPIPS, SSIM and PSNR."""
+"""How close a picture is to its original: LPIPS, SSIM, PSNR, and how much it flickers."""
 
 import math
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gemino.frames import Frame
+from gemino.frames import Frame, resize
 from gemino.nn.lpips import Lpips
 
 # Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment: From Error Visibility to Structural
@@ -17,6 +17,9 @@ _SSIM_WINDOW = 11
 _SSIM_SIGMA = 1.5
 _SSIM_C1 = (0.01 * 255) ** 2
 _SSIM_C2 = (0.03 * 255) ** 2
+_CROP_PX = 128
+_GREY = 128
+_ORIGINAL_SSIM_PX = 256
 
 
 def use_one_thread() -> None:
@@ -34,10 +37,32 @@ def to_tensor(frames: Iterable[Frame]) -> torch.Tensor:
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
 
 
-def lpips(network: Lpips, a: Frame, b: Frame) -> float:
-    """LPIPS between two frames of one size, at least 64 px a side."""
+def lpips(network: Lpips, a: Frame, b: Frame, *, unscaled: bool = False) -> float:
+    """LPIPS between two frames of one size, at least 64 px a side.
+
+    unscaled: as the original Gemino's figures are, with 0..1 in place of -1..1.
+    """
     with torch.inference_mode():
-        return float(network(to_tensor([a]), to_tensor([b])))
+        return float(network(to_tensor([a]), to_tensor([b]), unscaled=unscaled))
+
+
+def crop_lpips(network: Lpips, a: Frame, b: Frame) -> float:
+    """LPIPS between two crops of one size, however small: both resized to 128 px first."""
+    return lpips(network, resize(a, _CROP_PX), resize(b, _CROP_PX))
+
+
+def flicker(network: Lpips, source: tuple[Frame, Frame], decoded: tuple[Frame, Frame]) -> float:
+    """LPIPS between what changes from one frame to the next in the source and in the decoded.
+
+    Each pair becomes one picture: the later frame minus the earlier one, around mid-grey. An
+    error that stands still cancels out; one that comes and goes does not.
+    """
+    return lpips(network, _change(*source), _change(*decoded))
+
+
+def original_ssim(a: Frame, b: Frame) -> float:
+    """SSIM as the original Gemino's figures are: both frames at 256 px."""
+    return ssim(resize(a, _ORIGINAL_SSIM_PX), resize(b, _ORIGINAL_SSIM_PX))
 
 
 def psnr(a: Frame, b: Frame) -> float:
@@ -59,6 +84,11 @@ def ssim(a: Frame, b: Frame) -> float:
     alike = (2 * mean_x * mean_y + _SSIM_C1) * (2 * covariance + _SSIM_C2)
     scale = (mean_x**2 + mean_y**2 + _SSIM_C1) * (variance_x + variance_y + _SSIM_C2)
     return float(np.mean(alike / scale))
+
+
+def _change(before: Frame, after: Frame) -> Frame:
+    difference = after.astype(np.int16) - before.astype(np.int16)
+    return np.clip(difference + _GREY, 0, 255).astype(np.uint8)
 
 
 def _luma(frame: Frame) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from gemino.errors import MediaError
 from gemino.frames import Frame, resize
 
 LABEL_PX = 32
+_STACK_PX = 384
 _BACKGROUND = 24
 _INK = (235, 235, 235)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -52,6 +53,11 @@ def enlarged(panels: Sequence[Panel], box: Box) -> list[Panel]:
     return [Panel(p.label, resize(box.cut(p.frame), p.frame.shape[0])) for p in panels]
 
 
+def stacked(pictures: Sequence[Frame]) -> Frame:
+    """Square pictures one below the other, each 384 px wide: [384 x count, 384, 3]."""
+    return np.vstack([resize(picture, _STACK_PX) for picture in pictures])
+
+
 def column(rows: Sequence[Frame]) -> Frame:
     """Rows one below the other; shorter ones are filled up on the right."""
     width = max(r.shape[1] for r in rows)
@@ -84,6 +90,14 @@ def encode(frame: Frame, suffix: str = ".png") -> bytes:
     if not done:
         raise MediaError(f"a picture of {frame.shape[1]}x{frame.shape[0]} px cannot be written")
     return bytes(data)
+
+
+def read(path: Path) -> Frame:
+    """The picture that `save` wrote; raises MediaError where there is none."""
+    bgr = cv2.imread(str(path))
+    if bgr is None:
+        raise MediaError(f"{path}: is no picture; evaluate again without --resume")
+    return np.asarray(bgr[:, :, ::-1], np.uint8)
 
 
 def save(path: Path, frame: Frame) -> None:

@@ -13,8 +13,9 @@ PACKET_HEADER_BYTES = 50
 
 TOLERANCE = 0.05
 """A rate within 5 % of the one wanted is taken as the same."""
-_ATTEMPTS = 3
-_HOPELESS = 2.0
+FLOOR = 1.1
+"""A codec that spends a tenth more than asked for, after corrections, is at its floor."""
+HOPELESS = 2.0
 """What spends this many times the rate asked for is at its coarsest quantiser already."""
 
 
@@ -58,21 +59,25 @@ def count(sizes: Iterable[int], fps: Fraction, references: Iterable[int] = ()) -
 
 
 def meet(
-    kbps: float, code: Callable[[float], Result], lowest_kbps: float, highest_kbps: float
+    kbps: float,
+    code: Callable[[float], Result],
+    lowest_kbps: float,
+    highest_kbps: float,
+    attempts: int,
 ) -> Result:
     """The result of `code(asked)` whose payload rate comes closest to `kbps`.
 
-    Encoders miss the rate that they are asked for; what is asked is corrected up to twice, within
-    lowest_kbps..highest_kbps.
+    Encoders miss the rate that they are asked for; what is asked is corrected, within
+    lowest_kbps..highest_kbps, up to so many attempts in all.
     """
     asked = min(max(kbps, lowest_kbps), highest_kbps)
     best = result = code(asked)
-    for _ in range(_ATTEMPTS - 1):
+    for _ in range(attempts - 1):
         before = asked
         asked *= kbps / result.rates.payload_kbps
         asked = min(max(asked, lowest_kbps), highest_kbps)
         off = best.rates.payload_kbps / kbps
-        if abs(off - 1) <= TOLERANCE or off >= _HOPELESS or asked == before:
+        if abs(off - 1) <= TOLERANCE or off >= HOPELESS or asked == before:
             break
         result = code(asked)
         if abs(result.rates.payload_kbps - kbps) < abs(best.rates.payload_kbps - kbps):

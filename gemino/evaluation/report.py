@@ -16,7 +16,14 @@ from rich.table import Table
 from gemino.errors import MediaError
 
 COLUMNS = ("gemino", "bicubic", "vp8", "av1")
-TITLES = {"gemino": "Gemino", "bicubic": "bicubic", "vp8": "VP8", "vp9": "VP9", "av1": "AV1"}
+TITLES = {
+    "gemino": "Gemino",
+    "bicubic": "bicubic",
+    "vp8": "VP8",
+    "vp9": "VP9",
+    "av1": "AV1",
+    "x265": "H.265",
+}
 _TEMPLATE = "report.html.j2"
 _CALL_FIGURES = (
     "payload_kbps",
@@ -87,6 +94,15 @@ class ClipReport:
             "lpips_every": self.every,
             **{name: self.call[name] for name in _MORE_CALL_FIGURES},
         }
+
+
+def title(codec: str) -> str:
+    """A codec's name for people: `gemino-av1-192` is "Gemino (AV1 192)"."""
+    front, _, model = codec.partition(":")
+    kind, *stream = front.split("-")
+    named = " ".join(TITLES.get(part, part) for part in stream)
+    inside = ", ".join(part for part in (named, model) if part)
+    return TITLES.get(kind, kind) + (f" ({inside})" if inside else "")
 
 
 def machine() -> dict[str, Any]:
