@@ -1,7 +1,6 @@
-"""Training: the cache, the batches, resuming, and a model folder at the end."""
+"""Training: the cache, the batches, stopping and going on, and a model folder at the end."""
 
-from fractions import Fraction
-from itertools import islice
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,35 +9,30 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from gemino import media
-from gemino.config import ModelConfig, Rung
-from gemino.errors import GeminoError, MediaError, ModelError
-from gemino.frames import prepare
+from gemino.config import ModelConfig
+from gemino.errors import GeminoError, ModelError
 from gemino.nn.model import build
 from gemino.runtime import open_synthesizer
 from gemino.runtime.perceptual import load_lpips
 from gemino.runtime.torch_runtime import TorchSynthesizer
-from gemino.training.clips import Sampler, Streams, build_all, draw_settings, list_clips
+from gemino.training.checkpoint import Clock
+from gemino.training.clips import Sampler, Streams, draw_settings
 from gemino.training.degrade import Sequence, SequenceSettings, View, load_or_build
+from gemino.training.interrupts import on_interrupt
+from gemino.training.logbook import Logbook
 from gemino.training.losses import Losses, LossWeights
 from gemino.training.program import TrainingOptions, run
 from gemino.training.trainer import Report, Trainer, TrainingConfig
 from gemino.zoo import find
+from training_clips import RUNGS, SIDE, write_talk
 
-ADDRESS = Path(__file__).parent.parent / "samples" / "address.mp4"
-SIDE = 128
-RUNGS = (Rung("vp8", 64, 8.0), Rung("av1", 128, 12.0))
 STREAMS: Streams = {("vp8", 64): (0.5, (8.0,)), ("av1", 128): (0.5, (12.0,))}
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second of the shipped address, small."""
-    path = tmp_path_factory.mktemp("clips") / "talk.mkv"
-    with media.MovieWriter(path, SIDE, Fraction(25)) as movie:
-        for timed in islice(media.read_frames(ADDRESS), 24):
-            movie.write(prepare(timed.frame, SIDE), timed.time_s)
-    return path
+    return write_talk(tmp_path_factory.mktemp("clips") / "talk.mkv")
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +41,11 @@ def sequence(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Sequence:
     return load_or_build(clip, settings, tmp_path_factory.mktemp("cache"))
 
 
-def trainer(sequence: Sequence, steps: int) -> Trainer:
+def trainer(sequence: Sequence, steps: int, batch: int = 1, parts: int = 1) -> Trainer:
     """One that is the same whenever it is made."""
     torch.manual_seed(0)
     losses = Losses(LossWeights(), 64, 64, load_lpips(), None)
-    sampler = Sampler([sequence], batch=1, crop_px=64, seed=0, streams=STREAMS)
+    sampler = Sampler([sequence], batch, crop_px=64, seed=0, parts=parts, streams=STREAMS)
     config = TrainingConfig(steps, minutes=1e6, warmup_steps=1, bf16=False, validate_every=2)
     return Trainer(config, build(ModelConfig("test", "xs")), losses, sampler)
 
@@ -90,26 +84,6 @@ def test_a_sequence_is_built_once_and_anew_when_the_settings_change(
     assert other.frames.shape[1:] == (SIDE, SIDE, 3)
 
 
-def test_a_bad_clip_is_named_and_left_out(clip: Path, tmp_path: Path) -> None:
-    bad = tmp_path / "broken.mp4"
-    bad.write_bytes(b"no video at all")
-    settings = SequenceSettings(SIDE, RUNGS[:1], references=2)
-    lines: list[str] = []
-    jobs = [(bad, settings), (clip, settings)]
-    sequences = build_all(jobs, tmp_path / "cache", 1, lines.append)
-    assert [sequence.name for sequence in sequences] == ["talk"]
-    assert any("broken.mp4" in line for line in lines)
-    with pytest.raises(MediaError, match="no clip"):
-        build_all(jobs[:1], tmp_path / "cache", 1, lines.append)
-
-
-def test_an_empty_or_missing_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="no clips"):
-        list_clips(tmp_path)
-    with pytest.raises(MediaError, match="not a folder"):
-        list_clips(tmp_path / "none")
-
-
 def test_drawn_rungs_cover_every_size_and_depend_on_the_seed_alone() -> None:
     drawn = [draw_settings(512, 1, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
@@ -118,7 +92,7 @@ def test_drawn_rungs_cover_every_size_and_depend_on_the_seed_alone() -> None:
 
 
 def test_batches_follow_from_seed_step_and_worker(sequence: Sequence) -> None:
-    samplers = [Sampler([sequence], 2, 64, 3, rank, STREAMS) for rank in (0, 0, 1)]
+    samplers = [Sampler([sequence], 2, 64, 3, rank, streams=STREAMS) for rank in (0, 0, 1)]
     first, same, other = (sampler.draw(7) for sampler in samplers)
     assert torch.equal(first.target, same.target)
     assert first.crops == same.crops
@@ -126,8 +100,51 @@ def test_batches_follow_from_seed_step_and_worker(sequence: Sequence) -> None:
     assert not torch.equal(first.target, samplers[0].draw(8).target)
 
 
-def test_a_resumed_training_ends_with_the_very_same_weights(
-    sequence: Sequence, tmp_path: Path
+def test_examples_are_the_same_however_they_are_shared_out(sequence: Sequence) -> None:
+    whole = Sampler([sequence], 4, 64, 3, streams=STREAMS).draw(7)
+    parts = Sampler([sequence], 2, 64, 3, parts=2, streams=STREAMS)
+    workers = [Sampler([sequence], 1, 64, 3, rank, 2, STREAMS) for rank in (0, 1)]
+    for shared in (
+        [parts.draw(7, part) for part in (0, 1)],
+        [worker.draw(7, part) for worker in workers for part in (0, 1)],
+    ):
+        assert torch.equal(whole.target, torch.cat([batch.target for batch in shared]))
+        assert torch.equal(whole.reference, torch.cat([batch.reference for batch in shared]))
+        assert torch.equal(whole.lr, torch.cat([batch.lr for batch in shared]))
+        assert whole.crops == [crop for batch in shared for crop in batch.crops]
+
+
+def test_an_lr_stream_meets_every_clip(sequence: Sequence) -> None:
+    """What decides a step's stream must not decide its first example's clip too."""
+    many = [sequence] * 50
+    sampler = Sampler(many, 1, 64, 0, streams=STREAMS)
+    sampler._weights = np.arange(50.0)  # tells which clip an example is from
+    seen: dict[int, list[float]] = {64: [], 128: []}
+    for step in range(60):
+        batch = sampler.draw(step)
+        seen[batch.lr.shape[-1]].append(float(batch.weight[0]))
+    for clips in seen.values():
+        assert min(clips) < 20
+        assert max(clips) > 30
+
+
+def test_accumulated_parts_step_as_one_larger_batch_does(sequence: Sequence) -> None:
+    reports: list[list[Report]] = [[], []]
+    gradients = []
+    for kind, (batch, parts) in enumerate(((2, 1), (1, 2))):
+        learner = trainer(sequence, 1, batch, parts)
+        learner.run(Path(), reports[kind].append, ignore, [], load_lpips())
+        moments = [learner.optimizer.state[x]["exp_avg"] for x in learner.model.parameters()]
+        gradients.append(torch.cat([x.flatten() for x in moments]))
+    (large,), (summed,) = reports
+    # Before it is clipped: a sum instead of a mean would be twice as long.
+    assert summed.terms == pytest.approx(large.terms, rel=1e-4)
+    assert float((gradients[0] - gradients[1]).norm()) < 1e-4 * float(gradients[0].norm())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_after_the_step_and_a_resumed_training_ends_with_the_same_weights(
+    sequence: Sequence, tmp_path: Path, number: signal.Signals
 ) -> None:
     whole = trainer(sequence, steps=4)
     reports: list[Report] = []
@@ -136,19 +153,53 @@ def test_a_resumed_training_ends_with_the_very_same_weights(
     whole.run(tmp_path / "whole", reports.append, ignore, [], load_lpips())
     assert [report.step for report in reports] == [1, 2, 3, 4]
 
-    def stop_after_two(report: Report) -> None:
+    def signal_after_two(report: Report) -> None:
         if report.step == 2:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
 
+    former = signal.getsignal(number)
     interrupted = trainer(sequence, steps=4)
-    with pytest.raises(KeyboardInterrupt):
-        interrupted.run(tmp_path / "parts", stop_after_two, ignore, [], load_lpips())
+    with pytest.raises(KeyboardInterrupt), on_interrupt(interrupted.stop):
+        interrupted.run(tmp_path / "parts", signal_after_two, ignore, [], load_lpips())
+    assert signal.getsignal(number) == former
+    assert interrupted.clock.step == 3  # the one under way
     resumed = trainer(sequence, steps=4)
     assert resumed.resume(tmp_path / "parts")
     resumed.run(tmp_path / "parts", ignore, ignore, [], load_lpips())
     assert resumed.clock.step == 4
     for name, x in whole.average.weights.items():
         assert torch.equal(x, resumed.average.weights[name]), name
+
+
+def test_a_step_broken_off_half_way_is_not_saved(
+    sequence: Sequence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = trainer(sequence, steps=4)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def break_the_next(report: Report) -> None:
+        if report.step == 2:
+            broken.save(tmp_path)
+            monkeypatch.setattr(broken.average, "update", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        broken.run(tmp_path, break_the_next, ignore, [], load_lpips())
+    resumed = trainer(sequence, steps=4)
+    resumed.resume(tmp_path)
+    assert resumed.clock.step == 2
+    for name, x in resumed.model.state_dict().items():
+        assert not torch.equal(x, broken.model.state_dict()[name]), name
+        break
+
+
+def test_looks_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    """A training that was killed walks again where it walked before; its curve must not."""
+    path = tmp_path / "validation.jsonl"
+    path.write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n[1]\n{"ste')
+    Logbook(tmp_path, Clock(step=4), Console(quiet=True)).__exit__(None, None, None)
+    assert path.read_text() == '{"step": 2}\n{"step": 4}\n'
 
 
 def test_a_damaged_checkpoint_is_named(sequence: Sequence, tmp_path: Path) -> None:
@@ -181,7 +232,7 @@ def test_training_makes_a_model_that_runs(clip: Path, tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "tiny" / "validation.jsonl").read_text().count("\n") == 2
     golden = np.load(folder / "golden.npz", allow_pickle=False)
     synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
-    synthesizer.set_reference(golden["reference"])
+    synthesizer.add_reference(golden["reference"])
     again = synthesizer.synthesize(golden["lr"], float(golden["log2_bits_per_pixel"]))
     assert np.abs(again.astype(int) - golden["output"]).max() <= 1
     # A finished training is not trained on: the same command writes the same model again.
@@ -217,10 +268,10 @@ def test_the_shipped_model_gives_its_golden_picture() -> None:
     golden = np.load(files.path / "golden.npz", allow_pickle=False)
     level = float(golden["log2_bits_per_pixel"])
     exact = TorchSynthesizer(files, 256, device="cpu", precision="float32")
-    exact.set_reference(golden["reference"])
+    exact.add_reference(golden["reference"])
     difference = np.abs(exact.synthesize(golden["lr"], level).astype(int) - golden["output"])
     assert difference.max() <= 2
     fast = open_synthesizer("generic-s", 256)
-    fast.set_reference(golden["reference"])
+    fast.add_reference(golden["reference"])
     difference = np.abs(fast.synthesize(golden["lr"], level).astype(int) - golden["output"])
     assert difference.mean() < 1.5  # bfloat16 keeps eight bits

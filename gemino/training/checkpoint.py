@@ -1,6 +1,7 @@
 """The state of a training on disk: safetensors and JSON, replaced whole or not at all."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gemino.errors import ModelError
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass
@@ -50,6 +53,8 @@ def save(
     unfinished = folder / "checkpoint.partial"
     metadata = {"step": str(clock.step), "seconds": repr(clock.seconds)}
     save_file(tensors, unfinished, {"clock": json.dumps(metadata)})
+    with unfinished.open("rb") as file:  # a power cut must not leave the name without its bytes
+        os.fsync(file.fileno())
     unfinished.replace(folder / "checkpoint.safetensors")
 
 
@@ -65,12 +70,15 @@ def load(
         return None
     try:
         tensors = load_file(path)
-        model.load_state_dict(_below(tensors, "model."))
-        average.weights = _below(tensors, "average.")
-        for name, parameter in model.named_parameters():
-            moments = ("step", "exp_avg", "exp_avg_sq")
-            optimizer.state[parameter] = {key: tensors[f"adam.{key}.{name}"] for key in moments}
         clock = _read_clock(path)
+        model.load_state_dict(_below(tensors, "model."))
+        for name, x in average.weights.items():
+            x.copy_(tensors[f"average.{name}"])
+        for name, parameter in model.named_parameters():
+            state = {key: tensors[f"adam.{key}.{name}"] for key in ("step", *_MOMENTS)}
+            for key in _MOMENTS:
+                state[key] = torch.empty_like(parameter).copy_(state[key])
+            optimizer.state[parameter] = state
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise ModelError(f"{path} does not fit; delete it to start anew ({error})") from error
     return clock

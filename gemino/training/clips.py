@@ -1,14 +1,13 @@
-"""From a folder of clips to batches.
+"""From sequences to batches.
 
-Every batch follows from (seed, step, worker) alone, so that a resumed training meets the very
-batches that the uninterrupted one would have met.
+Every example follows from the seed, the step and its place among the step's examples alone. A
+resumed training therefore meets the very batches that the uninterrupted one would have met, and
+four examples are the same four whether one process sees them at once, or in two parts, or two
+processes share them.
 """
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping
 from dataclasses import dataclass
-from multiprocessing import get_context
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,11 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gemino.config import LrCodec, Rung
-from gemino.errors import MediaError
 from gemino.nn.model import rung_vector
-from gemino.training.degrade import ACTIVITY_PX, Sequence, SequenceSettings, View, load_or_build
-
-SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi"}
+from gemino.training.degrade import ACTIVITY_PX, Sequence, SequenceSettings, View
 
 Streams = Mapping[tuple[LrCodec, int], tuple[float, tuple[float, ...]]]
 """Codec and size of the LR stream: how often a batch has it, and the nominal kbps to draw from."""
@@ -64,16 +60,6 @@ class Batch:
         return Batch(target, reference, lr, rung, self.crops, self.weight.to(device))
 
 
-def list_clips(folder: Path) -> list[Path]:
-    """The clips in `folder`, by name. MediaError where there is none."""
-    if not folder.is_dir():
-        raise MediaError(f"{folder} is not a folder; give one that holds video clips")
-    clips = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not clips:
-        raise MediaError(f"no clips in {folder}; put {', '.join(sorted(SUFFIXES))} files there")
-    return clips
-
-
 def draw_settings(output_px: int, view: int, rng: Generator) -> SequenceSettings:
     """Settings of a clip's `view`-th sequence: the first plain, others zoomed and tinted."""
     rungs = [
@@ -94,43 +80,8 @@ def draw_settings(output_px: int, view: int, rng: Generator) -> SequenceSettings
     return SequenceSettings(output_px, tuple(rungs), zoomed)
 
 
-def build_all(
-    jobs: list[tuple[Path, SequenceSettings]],
-    cache: Path,
-    workers: int,
-    progress: Callable[[str], None],
-) -> list[Sequence]:
-    """Sequences of all `jobs` in order; one that fails is named through `progress`
-    and left out.
-
-    Raises MediaError where none is left.
-    """
-    done: dict[int, Sequence] = {}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting = {
-            pool.submit(load_or_build, clip, settings, cache): index
-            for index, (clip, settings) in enumerate(jobs)
-        }
-        try:
-            for future in as_completed(waiting):
-                index = waiting[future]
-                try:
-                    future.result()
-                    clip, settings = jobs[index]
-                    done[index] = load_or_build(clip, settings, cache)
-                    progress(f"{clip.name} is ready")
-                except MediaError as error:
-                    progress(f"left out: {error}")
-        except KeyboardInterrupt:
-            pool.shutdown(cancel_futures=True)
-            raise
-    if not done:
-        raise MediaError("no clip could be used; the lines above say why")
-    return [done[index] for index in sorted(done)]
-
-
 class Sampler:
-    """Draws batches from sequences; each worker (`rank`) its own."""
+    """Draws batches from sequences: `parts` a step, each worker (`rank`) its own."""
 
     def __init__(
         self,
@@ -139,6 +90,7 @@ class Sampler:
         crop_px: int,
         seed: int,
         rank: int = 0,
+        parts: int = 1,
         streams: Streams = STREAMS,
     ) -> None:
         self.sequences = sequences
@@ -146,22 +98,24 @@ class Sampler:
         self.crop_px = crop_px
         self.seed = seed
         self.rank = rank
+        self.parts = parts
         sharpness = np.array([sequence.sharpness for sequence in sequences])
         # Soft footage teaches softness: its textures count for less.
-        self._weights = np.clip(sharpness / np.median(sharpness), 0.3, 1.0)
+        typical = max(float(np.median(sharpness)), 1e-3)
+        self._weights = np.clip(sharpness / typical, 0.3, 1.0)
         lengths = np.array([len(sequence.frames) for sequence in sequences], float)
         self._odds = np.sqrt(lengths) / np.sqrt(lengths).sum()
         self._streams = list(streams)
         odds = np.array([odds for odds, _ in streams.values()])
         self._stream_odds = odds / odds.sum()
 
-    def draw(self, step: int) -> Batch:
-        """The batch of `step`."""
+    def draw(self, step: int, part: int = 0) -> Batch:
+        """Examples of `step`: the `part`-th batch, 0..parts - 1, of this worker's."""
         # All workers draw the same LR size: they wait for one another, and sizes cost unequally.
         shared = np.random.default_rng([self.seed, step])
         codec, lr_px = self._streams[shared.choice(len(self._streams), p=self._stream_odds)]
-        rng = np.random.default_rng([self.seed, step, self.rank])
-        rows = [self._example(rng, codec, lr_px) for _ in range(self.batch)]
+        first = (self.rank * self.parts + part) * self.batch
+        rows = [self._example(step, first + row, codec, lr_px) for row in range(self.batch)]
         return Batch(
             target=to_tensor([row[0] for row in rows]),
             reference=to_tensor([row[1] for row in rows]),
@@ -172,7 +126,7 @@ class Sampler:
         )
 
     def _example(
-        self, rng: Generator, codec: LrCodec, lr_px: int
+        self, step: int, place: int, codec: LrCodec, lr_px: int
     ) -> tuple[
         NDArray[np.uint8],
         NDArray[np.uint8],
@@ -181,6 +135,8 @@ class Sampler:
         tuple[int, int],
         float,
     ]:
+        # From 1, since zeros at the end do not count: place 0 would draw as the step itself does.
+        rng = np.random.default_rng([self.seed, step, 1 + place])
         which = int(rng.choice(len(self.sequences), p=self._odds))
         sequence = self.sequences[which]
         rungs = [rung for rung in sequence.lr if (rung.codec, rung.size_px) == (codec, lr_px)]
@@ -199,10 +155,11 @@ class Sampler:
     def _crop(self, rng: Generator, activity: NDArray[np.float32], side: int) -> tuple[int, int]:
         """A window's corner: half of the time anywhere, else around a place that moves."""
         room = side - self.crop_px
-        if rng.random() < 0.5:
-            return int(rng.integers(room + 1)), int(rng.integers(room + 1))
         odds = activity.ravel().astype(np.float64)
-        row, column = divmod(int(rng.choice(odds.size, p=odds / odds.sum())), ACTIVITY_PX)
+        total = float(odds.sum())
+        if rng.random() < 0.5 or not total:  # a still clip moves nowhere
+            return int(rng.integers(room + 1)), int(rng.integers(room + 1))
+        row, column = divmod(int(rng.choice(odds.size, p=odds / total)), ACTIVITY_PX)
         corner = [
             round((place + 0.5) / ACTIVITY_PX * side - self.crop_px / 2) for place in (row, column)
         ]

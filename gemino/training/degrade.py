@@ -11,6 +11,7 @@ change of either builds anew; a half-built folder is never taken for a whole one
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -34,7 +35,11 @@ REFERENCE_BUDGETS = (7_000, 20_000)
 _FORMAT = 4
 _MAX_FRAMES_KEPT = 400
 _KEPT_PER_S = 8.0
-_MAX_FPS = 32.0
+_MAX_FPS = 32
+_MIN_FPS = 1  # no LR encoder takes less
+_MOST_BLANK = 0.5  # of a clip's pictures; a fade or a covered lens now and then is life
+_BLACK_BELOW = 24
+_FLAT_BELOW = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,26 +101,45 @@ class Sequence:
 def load_or_build(clip: Path, settings: SequenceSettings, cache: Path) -> Sequence:
     """The cached sequence of `clip`, built first if it is not there.
 
-    Raises MediaError, naming the clip, where it cannot be decoded or has under two pictures.
+    Raises MediaError, naming the clip, where it cannot be decoded, is too short or slow, or shows
+    nothing; CodecError where an encoder refuses it.
     """
-    folder = cache / f"{clip.stem}-{_fingerprint(clip, settings)}"
+    folder = _folder(clip, settings, cache)
     if not folder.exists():
         unfinished = cache / f".{folder.name}.{os.getpid()}"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         try:
             _build(clip, settings, unfinished)
-            unfinished.replace(folder)
+            _keep(unfinished, folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return _load(folder, clip.stem, settings)
+
+
+def _keep(unfinished: Path, folder: Path) -> None:
+    try:
+        unfinished.replace(folder)
+    except OSError:
+        if not folder.exists():  # else another training has built the same one meanwhile
+            raise
+
+
+def load(clip: Path, settings: SequenceSettings, cache: Path) -> Sequence | None:
+    """The cached sequence of `clip`; None where it is not there. MediaError as above."""
+    folder = _folder(clip, settings, cache)
+    return _load(folder, clip.stem, settings) if folder.exists() else None
+
+
+def _folder(clip: Path, settings: SequenceSettings, cache: Path) -> Path:
+    return cache / f"{clip.stem}-{_fingerprint(clip, settings)}"
 
 
 def _fingerprint(clip: Path, settings: SequenceSettings) -> str:
     try:
         digest = hashlib.sha256(clip.read_bytes())
     except OSError as error:
-        raise MediaError(f"cannot read {clip}: {error.strerror}") from error
+        raise MediaError(f"{clip}: cannot be read ({error.strerror})") from error
     digest.update(json.dumps([_FORMAT, asdict(settings)], sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -143,7 +167,9 @@ class _Stream:
 
 def _build(clip: Path, settings: SequenceSettings, folder: Path) -> None:
     info = media.probe(clip)
-    skip = 2 if info.fps > _MAX_FPS else 1
+    if info.fps < _MIN_FPS:
+        raise MediaError(f"{clip}: has {float(info.fps):.2g} pictures a second; that is no video")
+    skip = math.ceil(info.fps / _MAX_FPS)
     fps = info.fps / skip
     stride = max(round(float(fps) / _KEPT_PER_S), 1)
     streams = [
@@ -162,7 +188,9 @@ def _build(clip: Path, settings: SequenceSettings, folder: Path) -> None:
         if len(kept) >= _MAX_FRAMES_KEPT:
             break
     if len(kept) < 2:
-        raise MediaError(f"{clip} has {count} pictures; training needs a second of video")
+        raise MediaError(f"{clip}: has {count} pictures; training needs a second of video")
+    if np.mean([_is_blank(frame) for frame in kept]) > _MOST_BLANK:
+        raise MediaError(f"{clip}: shows nothing; most of its pictures are black or of one colour")
 
     np.save(folder / "frames.npy", np.stack(kept))
     np.save(folder / "references.npy", _references(kept, settings))
@@ -180,6 +208,12 @@ def _frames(clip: Path, skip: int, settings: SequenceSettings) -> Iterator[Frame
     for index, timed in enumerate(media.read_frames(clip)):
         if index % skip == 0:
             yield settings.view.apply(timed.frame, settings.output_px)
+
+
+def _is_blank(frame: Frame) -> bool:
+    """Whether `frame` is black or of one colour, but for a codec's noise."""
+    small = resize(frame, ACTIVITY_PX)
+    return bool(small.max() < _BLACK_BELOW or small.std(axis=(0, 1)).max() < _FLAT_BELOW)
 
 
 def _references(frames: list[Frame], settings: SequenceSettings) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from gemino.nn.model import build, count_macs
 from gemino.runtime.torch_runtime import TorchSynthesizer
 from gemino.training.degrade import REFERENCE_BUDGETS, Sequence
 from gemino.training.trainer import VALIDATION_FRAMES, Look, Trainer
+from gemino.training.workers import Workers
 from gemino.zoo import write_config
 
 GOLDEN_OUTPUT_PX = 256
@@ -29,13 +31,13 @@ GOLDEN_LEVEL = -5.0
 class Provenance:
     """Where a model comes from.
 
-    clips: folder trained on. command: rebuilds it. device: of torch. vgg: whether VGG16 judged
-    too. watched: the LR stream of validation, in words.
+    clips: folder trained on. left_out: clips of it that could not be used, and why. command:
+    rebuilds it. vgg: whether VGG16 judged too. watched: the LR stream of validation, in words.
     """
 
     clips: Path
+    left_out: Mapping[str, str]
     command: str
-    device: str
     vgg: bool
     watched: str
 
@@ -59,6 +61,7 @@ def publish(
         "steps": trainer.clock.step,
         "hours": round(trainer.clock.seconds / 3600, 2),
         "clips": len({sequence.name for sequence in sequences}),
+        "clips_left_out": len(origin.left_out),
     }
     if look is not None:
         facts["validation_lpips_alex"] = round(look.mean, 4)
@@ -80,7 +83,7 @@ def _golden(folder: Path, synthesizer: TorchSynthesizer) -> None:
     texture = np.random.default_rng(0).normal(0, 12, picture.shape)
     reference = np.clip(picture + texture, 0, 255).astype(np.uint8)
     lr = resize(np.roll(reference, (3, -5), (0, 1)), GOLDEN_LR_PX)
-    synthesizer.set_reference(reference)
+    synthesizer.add_reference(reference)
     output = synthesizer.synthesize(lr, GOLDEN_LEVEL)
     np.savez_compressed(
         folder / "golden.npz",
@@ -112,8 +115,8 @@ def _card(
         facts=facts,
         look=look,
         origin=origin,
-        hardware=_hardware(origin.device),
-        examples=trainer.sampler.batch * trainer.workers.count,
+        hardware=_hardware(trainer.workers),
+        examples=trainer.sampler.batch * trainer.sampler.parts * trainer.workers.count,
         learning_rate=trainer.config.learning_rate,
         sizes=", ".join(str(px) for px in sorted({rung.size_px for rung in rungs})),
         rates=f"{rates[0]:g} to {rates[-1]:g}",
@@ -121,7 +124,7 @@ def _card(
         pictures=sum(len(sequence.frames) for sequence in sequences),
         output_px=sequences[0].frames.shape[1],
         sequences=len(sequences),
-        tiers=_tiers(origin.clips),
+        tiers=" ".join([_tiers(origin.clips), *_left_out(origin.left_out)]),
         watched=origin.watched,
         looked_at=VALIDATION_FRAMES,
     )
@@ -145,7 +148,18 @@ def _tiers(clips: Path) -> str:
     return "Licences of the footage were not stated."
 
 
-def _hardware(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name()
+def _left_out(clips: Mapping[str, str]) -> list[str]:
+    """A sentence that names the clips that could not be used; none where there are none."""
+    if not clips:
+        return []
+    named = "; ".join(f"{name} ({why})" for name, why in sorted(clips.items()))
+    return [
+        f"Clips of the folder that could not be used, and were left out: {len(clips)}, {named}."
+    ]
+
+
+def _hardware(workers: Workers) -> str:
+    if workers.device.startswith("cuda"):
+        name = torch.cuda.get_device_name()
+        return f"{workers.count} x {name}" if workers.count > 1 else name
     return f"{os.cpu_count()} CPU cores ({platform.machine()})"

@@ -25,7 +25,7 @@ from gemino.training.checkpoint import Average, Clock
 from gemino.training.clips import Sampler, to_tensor
 from gemino.training.degrade import Sequence
 from gemino.training.losses import Losses
-from gemino.training.workers import ALONE, Workers
+from gemino.training.workers import Workers
 from gemino.zoo import ModelFiles
 
 VALIDATION_FRAMES = 4
@@ -36,7 +36,7 @@ class TrainingConfig:
     """How long and how fast.
 
     steps, minutes: training ends at whichever comes first. learning_rate: Adam's, at its peak.
-    device: a torch device. bf16: autocast to bfloat16. save_every_s: between checkpoints.
+    bf16: autocast to bfloat16. save_every_s: between checkpoints; 0 saves after every step.
     validate_every: steps between looks at people not trained on.
     """
 
@@ -44,7 +44,6 @@ class TrainingConfig:
     minutes: float
     learning_rate: float = 5e-4
     warmup_steps: int = 100
-    device: str = "cpu"
     bf16: bool = True
     save_every_s: float = 240.0
     validate_every: int = 500
@@ -52,7 +51,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the loop says after a step; terms are means since the last report."""
+    """What the loop says after a step; terms are means over this worker's examples of it."""
 
     step: int
     seconds: float
@@ -85,14 +84,18 @@ class Trainer:
         model: GeminoNet,
         losses: Losses,
         sampler: Sampler,
-        workers: Workers = ALONE,
+        workers: Workers | None = None,
     ) -> None:
-        self.workers = workers
+        self.workers = workers or Workers()
         self.config, self.losses, self.sampler = config, losses, sampler
-        self.model = model.to(config.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device = self.workers.device
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(self.model)
         self.optimizer = torch.optim.Adam(self.model.parameters(), betas=(0.9, 0.98))
         self.clock = Clock()
+        self._asked = False  # to stop, this worker alone
+        self._stops = False  # all workers, after the same step
+        self._whole = True  # no update of weights and moments is half done
 
     def resume(self, folder: Path) -> bool:
         """Go on from the checkpoint in `folder`; False where there is none."""
@@ -122,6 +125,10 @@ class Trainer:
         by_time = self.clock.seconds / (60 * self.config.minutes)
         return min(max(self.clock.step / self.config.steps, by_time), 1.0)
 
+    def stop(self) -> None:
+        """End after the step under way, and with it all workers; may be called by a signal."""
+        self._asked = True
+
     def run(
         self,
         folder: Path,
@@ -132,11 +139,12 @@ class Trainer:
     ) -> None:
         """Train to the end, saving into `folder` on the way and at the end.
 
-        KeyboardInterrupt saves too, and goes on upwards.
+        After `stop` it saves and raises KeyboardInterrupt. Any other exception saves too and goes
+        on upwards, but for one that leaves a step half done: the last checkpoint stands then.
         """
         saved_at = self.clock.seconds
         try:
-            while self.fraction < 1.0:
+            while self.fraction < 1.0 and not self._stops:
                 report(self._step())
                 if (
                     validation
@@ -148,31 +156,47 @@ class Trainer:
                     self.save(folder)
                     saved_at = self.clock.seconds
         finally:
-            if self.clock.step:
+            if self.clock.step and self._whole:
                 self.save(folder)
+        if self._stops and self.fraction < 1.0:
+            raise KeyboardInterrupt
 
     def _step(self) -> Report:
         start = time.perf_counter()
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = self.sampler.draw(self.clock.step).to(self.config.device)
-        with self._autocast():
-            features = self.model.encode_reference(batch.reference, batch.lr.shape[-1])
-            synthesis = self.model.explain(features, batch.lr, batch.rung)
-            loss, terms = self.losses(batch, features, synthesis, self.clock.step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        seconds = self.clock.seconds + time.perf_counter() - start
-        self.clock.seconds = self.workers.average(self.model.parameters(), seconds)
+        terms: dict[str, float] = {}
+        for part in range(self.sampler.parts):
+            for name, mean in self._judge(part).items():
+                terms[name] = terms.get(name, 0.0) + mean / self.sampler.parts
+        seconds, stops = self.workers.average(
+            self.model.parameters(), time.perf_counter() - start, self._asked
+        )
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self._whole = False
         # One broken batch must not end hours of training: skip it and say so in the log.
         if bool(torch.isfinite(norm)):
             self.optimizer.step()
             self.average.update(self.model, self.clock.step)
+        self.clock.seconds += seconds
         self.clock.step += 1
+        self._whole = True
+        # Asked since to stop, a worker among others takes one more step, and tells them.
+        self._stops = stops or (self._asked and self.workers.count == 1)
         terms["gradient_norm"] = float(norm)
         return Report(self.clock.step, self.clock.seconds, rate, terms, self.fraction)
+
+    def _judge(self, part: int) -> dict[str, float]:
+        """Add the gradients of one batch of this step, for its share; the mean of each term."""
+        batch = self.sampler.draw(self.clock.step, part).to(self.device)
+        with self._autocast():
+            features = self.model.encode_reference(batch.reference, batch.lr.shape[-1])
+            synthesis = self.model.explain(features, batch.lr, batch.rung)
+            loss, terms = self.losses(batch, features, synthesis, self.clock.step)
+        (loss / self.sampler.parts).backward()  # type: ignore[no-untyped-call]
+        return terms
 
     def _learning_rate(self) -> float:
         """Linear warm-up, then a half cosine down to 2 %."""
@@ -181,7 +205,7 @@ class Trainer:
         return self.config.learning_rate * warm * cosine
 
     def _autocast(self) -> torch.autocast:
-        kind = torch.device(self.config.device).type
+        kind = torch.device(self.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.config.bf16)
 
     @torch.inference_mode()
@@ -205,7 +229,7 @@ class Trainer:
         pictures, levels = sequence.lr[rung]
         places = np.linspace(1, len(pictures) - 1, VALIDATION_FRAMES).round().astype(int)
         count = len(places)
-        device = self.config.device
+        device = self.device
         target = to_tensor([sequence.frames[at] for at in places]).to(device)
         lr = to_tensor([pictures[at] for at in places]).to(device)
         vectors = [rung_vector(rung.size_px, float(levels[at])) for at in places]
