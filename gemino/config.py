@@ -48,8 +48,8 @@ class EncoderConfig:
     output_px: side of the square picture that the receiver rebuilds, 256..1024.
     rung: the LR stream to start with. fps: nominal frame rate.
     reference_max_bytes: a reference picture is coded at the best quality that fits into this.
-    reference_kbps: what references may cost on average beyond the first one, a minute's worth of
-    it at once; 0 for one reference a scene. reference_min_interval_s: between any two.
+    reference_kbps: what references may cost in any minute, however early in it; 0 for one
+    reference a scene. reference_min_interval_s: between any two.
     """
 
     output_px: int = 512

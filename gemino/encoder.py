@@ -7,10 +7,10 @@ picture that the receiver takes detail from, goes along with
 - a frame after `request_reference` (the receiver lost them, or has just joined),
 - a frame after a change of scene, while none of the references fits the scene,
 - a frame that is unlike all references so far, as long as `reference_kbps` pays for it: a head
-  turned, a mouth open, a hand up.
+  turned, a mouth open, a hand up. No minute holds more than a minute's worth.
 
 Two references are never closer than `reference_min_interval_s`: one that is due earlier waits.
-`now` only spaces references and earns their bytes; nothing here reads a clock.
+`now` only spaces references and counts the bytes of the last minute; nothing here reads a clock.
 
 Coding a reference takes as long as fifty LR pictures. With an executor it happens beside, and the
 bytes come with a later frame; without one they come at once.
@@ -125,9 +125,8 @@ class _ReferenceSchedule:
     def __init__(self, config: EncoderConfig) -> None:
         self.wanted = True
         self._min_interval_s = config.reference_min_interval_s
-        self._bytes_per_s = config.reference_kbps * 125
-        self._most_bytes = self._bytes_per_s * REFERENCE_AMORTISATION_S
-        self._bytes = self._most_bytes
+        self._minute_bytes = config.reference_kbps * 125 * REFERENCE_AMORTISATION_S
+        self._paid: deque[tuple[float, int]] = deque()  # when, how much; of the last minute
         self._price = config.reference_max_bytes  # what the next one costs, by the last one
         self._held: deque[Thumbnail] = deque(maxlen=REFERENCES_HELD)
         self._previous: Thumbnail | None = None
@@ -137,18 +136,18 @@ class _ReferenceSchedule:
 
     def due(self, seen: Thumbnail, now: float, *, busy: bool) -> bool:
         """Whether the picture `seen` at `now` is to become a reference; then it counts as one."""
-        earned = max(now - self._now, 0.0) * self._bytes_per_s
-        self._bytes = min(self._bytes + earned, self._most_bytes)
         self._now = now
+        while self._paid and now - self._paid[0][0] >= REFERENCE_AMORTISATION_S:
+            self._paid.popleft()
+        spent = sum(size for _, size in self._paid)
         unlike = min((difference(seen, held) for held in self._held), default=0.0)
         cut = self._previous is not None and difference(seen, self._previous) > _SCENE_CHANGE
         self._previous = seen
         # A cut that comes back before its reference could be sent needs none.
         self._scene_changed = unlike > _SCENE_CHANGE and (cut or self._scene_changed)
-        paid = self._bytes_per_s > 0
-        novel = unlike > _NOVEL and paid and self._bytes >= self._price
-        # A new scene may cost a minute's worth in advance, not more: some clips are all cuts.
-        cut = self._scene_changed and not (paid and self._bytes < -self._most_bytes)
+        novel = unlike > _NOVEL and spent + self._price <= self._minute_bytes
+        # A new scene may cost a minute's worth more, but no more: some clips are all cuts.
+        cut = self._scene_changed and (not self._minute_bytes or spent <= 2 * self._minute_bytes)
         too_soon = self._sent_at is not None and now - self._sent_at < self._min_interval_s
         if busy or too_soon or not (self.wanted or cut or novel):
             return False
@@ -158,6 +157,6 @@ class _ReferenceSchedule:
         return True
 
     def pay(self, size_bytes: int) -> None:
-        """Account for a reference that was sent; a cut may leave a debt."""
+        """Account for a reference that was sent."""
         self._price = size_bytes
-        self._bytes -= size_bytes
+        self._paid.append((self._now, size_bytes))
