@@ -109,7 +109,7 @@ def evaluate(
     tasks = plan(clips, sizes, parse(codecs, model), rates, more)
     settings.check()
     outputs.prepare()
-    results, done = begin(outputs, settings, resume=resume)
+    results, done = begin(outputs, settings, tasks, resume=resume)
     failures = _measure(tasks, settings, jobs, outputs, results, done)
     if results.points:
         for table in outputs.publish(results):
@@ -128,9 +128,10 @@ def _measure(
 ) -> list[str]:
     """Fill `results` point by point, keeping them as they come; what failed, in a line each."""
     from gemino.evaluation import campaign
+    from gemino.evaluation.bench import place
 
     failures: list[str] = []
-    planned = [(task.name, task.size_px, task.spec.name, task.kbps) for task in tasks]
+    order = {task.place: number for number, task in enumerate(tasks)}
     with progress() as bar:
         work = bar.add_task("evaluating", total=len(tasks))
         try:
@@ -140,7 +141,7 @@ def _measure(
                     console.print(f"failed: {failures[-1]}", soft_wrap=True)
                 else:
                     results.points.append(outcome.record)
-                    results.points.sort(key=lambda record: planned.index(_of(record)))
+                    results.points.sort(key=lambda record: order.get(place(record), -1))
                     outputs.keep(results)
                 bar.update(work, description=_name(outcome.task), advance=1 + outcome.skipped)
                 if not console.is_terminal and outcome.record is not None:
@@ -151,10 +152,6 @@ def _measure(
                 console.print(f"interrupted; {kept}; --resume goes on", soft_wrap=True)
             raise
     return failures
-
-
-def _of(record: "Record") -> tuple[str, int, str, float]:
-    return record["clip"], record["size"], record["codec"], record["asked_kbps"]
 
 
 def _name(task: "Task") -> str:

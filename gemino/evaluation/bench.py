@@ -76,6 +76,11 @@ class Task:
     spec: Spec
     kbps: float
 
+    @property
+    def place(self) -> tuple[str, int, str, float]:
+        """Where its figures belong; see `place`."""
+        return self.name, self.size_px, self.spec.name, self.kbps
+
 
 class Bench:
     """Measures points; keeps the last clip and model, since the next point has the same often.
@@ -173,6 +178,11 @@ def identity(task: Task) -> Record:
         "model_sha256": task.spec.sha256(),
         "asked_kbps": task.kbps,
     }
+
+
+def place(record: Record) -> tuple[str, int, str, float]:
+    """Clip, size, codec and rate asked: one file holds one point of each."""
+    return record["clip"], record["size"], record["codec"], record["asked_kbps"]
 
 
 def panel_path(folder: Path, record: Mapping[str, Any]) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gemino.errors import GeminoError, MediaError, RuntimeUnavailable
 from gemino.evaluation import bdrate, curves, page, strips, tables
-from gemino.evaluation.bench import Record, Settings, Task
+from gemino.evaluation.bench import Record, Settings, Task, place
 from gemino.evaluation.clips import find
 from gemino.evaluation.pictures import encode, save
 from gemino.evaluation.results import FIGURES, Results, load, summary
@@ -139,10 +139,13 @@ def plan(
     ]
 
 
-def begin(outputs: Outputs, settings: Settings, *, resume: bool) -> tuple[Results, list[Record]]:
+def begin(
+    outputs: Outputs, settings: Settings, tasks: Sequence[Task], *, resume: bool
+) -> tuple[Results, list[Record]]:
     """Results to fill, and the points that need not be measured again.
 
-    Raises MediaError for a file of another kind, GeminoError for one measured in another way.
+    When resuming, points that are none of `tasks` stay in the results. Raises MediaError for a
+    file of another kind, GeminoError for one that was measured in another way.
     """
     results = Results(settings.identity())
     if not resume or outputs.json is None or not outputs.json.exists():
@@ -154,6 +157,8 @@ def begin(outputs: Outputs, settings: Settings, *, resume: bool) -> tuple[Result
                 f"{outputs.json}: was measured with {name} {former.settings.get(name)}, not "
                 f"{value}; use the same options, or another file"
             )
+    planned = {task.place for task in tasks}
+    results.points.extend(point for point in former.points if place(point) not in planned)
     return results, former.points
 
 
