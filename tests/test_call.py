@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,13 @@ import pytest
 from numpy.typing import NDArray
 
 from gemino.call import loopback
-from gemino.call.options import LoopbackOptions, LoopbackReport, MediaOptions, PeerOptions
+from gemino.call.options import (
+    LoopbackOptions,
+    LoopbackReport,
+    LrChoice,
+    MediaOptions,
+    PeerOptions,
+)
 from gemino.call.peer import Peer
 from gemino.errors import CallError, GeminoError, MediaError, ModelError
 from gemino.frames import Frame, prepare, resize
@@ -79,6 +86,7 @@ def test_most_frames_are_sent_and_shown(call: tuple[LoopbackReport, Path]) -> No
     assert report.frames_shown == len(movie_frames(folder / "received.mp4"))
     assert report.frames_neural == 0
     assert (report.model, report.size, report.lr_px) == ("classical", SIZE_PX, 128)
+    assert report.lr_codec == "av1"
 
 
 def test_the_rates_are_those_asked_for_and_add_up(call: tuple[LoopbackReport, Path]) -> None:
@@ -151,6 +159,7 @@ def test_both_peers_tell_how_it_goes(call: tuple[LoopbackReport, Path]) -> None:
     lines = json.loads((folder / "lines.json").read_text())
     assert {name for name, _ in lines} == {"sender", "receiver"}
     assert all("on the wire" in line for _, line in lines)
+    assert any("LR av1 128 px" in line for _, line in lines)
     rows = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
     assert {row["type"] for row in rows} == {"outbound-rtp", "inbound-rtp"}
 
@@ -236,6 +245,24 @@ async def test_a_receiver_whose_peer_is_killed_says_so_and_keeps_its_movie(tmp_p
     assert last.startswith("error: the other peer is gone: nothing came for")
     assert "Traceback" not in errors
     assert 0 < len(movie_frames(output)) < 250
+
+
+async def test_a_peer_without_av1_gets_vp8(tmp_path: Path) -> None:
+    """Two processes, of which the receiver has VP8 alone."""
+    clip, output = make_clip(tmp_path / "clip.mkv", 8), tmp_path / "out.mp4"
+    async with SignalingServer() as server:
+        base = [sys.executable, "-m", "gemino.cli.call", "--peer", "room", "--server", server.url]
+        base += ["--local", "--size", str(SIZE_PX), "--model", "none", "--json"]
+        peers = [
+            start([*base, "--input", str(clip)]),
+            start([*base, "-o", str(output), "--lr-codec", "vp8"]),
+        ]
+        ends = [asyncio.to_thread(peer.communicate, timeout=100) for peer in peers]
+        (sent, said), (received, _) = await asyncio.gather(*ends)
+    assert peers[0].returncode == 0, said
+    assert json.loads(sent)["sent"]["lr_codec"] == "vp8"
+    assert json.loads(received)["received"]["lr_codec"] == "vp8"
+    assert 0 < len(movie_frames(output)) <= 8
 
 
 @contextlib.asynccontextmanager
@@ -339,7 +366,46 @@ async def test_a_reference_that_cannot_be_decoded_is_asked_for_again(
     assert receiver.incoming is not None
     assert sender.outgoing is not None
     assert receiver.incoming.viewer.rejected_references == 1
-    assert sender.outgoing._pictures._encoder._wanted  # kept until the last one is old enough
+    schedule = sender.outgoing._pictures._encoder._references
+    assert schedule.wanted  # kept until the last one is old enough
+
+
+@pytest.mark.parametrize(
+    ("sends", "receives", "agreed"),
+    [("vp8", "auto", "vp8"), ("auto", "vp8", "vp8"), ("av1", "auto", "av1")],
+)
+async def test_the_lr_codec_is_one_that_both_take(
+    sends: LrChoice,
+    receives: LrChoice,
+    agreed: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clip, output = make_clip(tmp_path / "clip.mkv", 8), tmp_path / "out.mp4"
+    sending = {"clip": clip, "media": replace(CLASSICAL, lr_codec=sends)}
+    receiving = {"output": output, "media": replace(CLASSICAL, lr_codec=receives)}
+    async with pair(monkeypatch, sending, receiving) as (sender, receiver):
+        await asyncio.gather(sender.run(), receiver.run())
+    assert sender.outgoing is not None
+    assert receiver.incoming is not None
+    assert sender.outgoing.counters.lr_codec == agreed
+    assert receiver.incoming.counters.lr_codec == agreed
+    assert sender.outgoing.counters.references == 1  # primed once, whatever was agreed
+    assert receiver.incoming.counters.references == 1
+    assert receiver.incoming.counters.plis <= 1
+    assert len(movie_frames(output)) > 0
+
+
+async def test_peers_without_a_common_lr_codec_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", 5)
+    sending = {"clip": clip, "media": replace(CLASSICAL, lr_codec="av1")}
+    receiving = {"output": tmp_path / "x.mp4", "media": replace(CLASSICAL, lr_codec="vp8")}
+    async with pair(monkeypatch, sending, receiving) as (sender, receiver):
+        ends = await asyncio.gather(sender.run(), receiver.run(), return_exceptions=True)
+    assert all(isinstance(end, CallError) for end in ends)
+    assert any("start both with --lr-codec auto" in str(end) for end in ends)
 
 
 async def test_peers_of_different_sizes_are_told(
@@ -409,5 +475,7 @@ def test_options_are_checked() -> None:
         MediaOptions(kbps=1)
     with pytest.raises(CallError, match="size must be one of"):
         MediaOptions(size_px=500)
+    with pytest.raises(CallError, match="lr-codec must be auto, av1 or vp8"):
+        MediaOptions(lr_codec="h264")  # type: ignore[arg-type]
     with pytest.raises(CallError, match="nothing to do"):
         PeerOptions("room", "ws://127.0.0.1:1/ws")

@@ -1,13 +1,16 @@
 """aiortc's private names still exist, and what fills its slots behaves under the stock stack."""
 
 import asyncio
+import contextlib
 import importlib.metadata
 import socket
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
 import aioice.ice
+import aiortc.codecs
 import av
 import numpy as np
 import pytest
@@ -20,13 +23,16 @@ from aiortc import (
 )
 from aiortc.codecs.opus import OpusDecoder
 from aiortc.codecs.vpx import VpxPayloadDescriptor, vp8_depayload
+from aiortc.exceptions import OperationError
 from aiortc.jitterbuffer import JitterFrame
 
 from gemino.call import payload
 from gemino.call.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, OpusEncoder, Samples, SoundTrack
+from gemino.call.av1_payload import depacketize
 from gemino.call.jitter import Packet, Picture, PictureBuffer
-from gemino.call.payload import LrSlot, VideoTap, packetize
-from gemino.config import Rung
+from gemino.call.payload import VideoTap
+from gemino.call.slot import PAYLOAD_MAX_BYTES, LrSlot, packetize_vp8
+from gemino.config import LrCodec, Rung
 from gemino.errors import CodecError
 from gemino.frames import Frame
 from gemino.video.lr import LrDecoder, LrEncoder
@@ -42,12 +48,13 @@ async def test_the_private_names_exist_in_the_pinned_release() -> None:
     sender: Any = peer.addTransceiver("video").sender
     receiver: Any = peer.getTransceivers()[0].receiver
     ice = RTCIceTransport(RTCIceGatherer(iceServers=[]))
-    owners = {
+    owners: dict[str, Any] = {
         "RTCRtpSender": sender,
         "RTCRtpReceiver": receiver,
         "RTCIceTransport": ice,
         "Connection": ice._connection,
     }
+    owners |= {"RTCRtpTransceiver": peer.getTransceivers()[0], "aiortc.codecs": aiortc.codecs}
     assert owners.keys() == payload.PRIVATE_NAMES.keys()
     for owner, names in payload.PRIVATE_NAMES.items():
         for name in names:
@@ -55,6 +62,8 @@ async def test_the_private_names_exist_in_the_pinned_release() -> None:
     assert sender._RTCRtpSender__encoder is None
     assert sender._RTCRtpSender__rtp_history == {}
     assert receiver._RTCRtpReceiver__jitter_buffer.capacity == 512
+    assert receiver._RTCRtpReceiver__codecs == {}
+    assert peer.getTransceivers()[0]._codecs == []
     assert callable(aioice.ice.get_host_addresses)
     await peer.close()
 
@@ -62,12 +71,88 @@ async def test_the_private_names_exist_in_the_pinned_release() -> None:
 @pytest.mark.parametrize("size", [1, 1_196, 1_197, 5_000])
 def test_a_picture_survives_packetising(size: int) -> None:
     picture = bytes(number % 251 for number in range(size))
-    payloads = packetize(picture, 0x7ABC)
-    assert all(len(data) <= payload.PAYLOAD_MAX_BYTES for data in payloads)
+    payloads = packetize_vp8(picture, 0x7ABC)
+    assert all(len(data) <= PAYLOAD_MAX_BYTES for data in payloads)
     assert b"".join(vp8_depayload(data) for data in payloads) == picture
     descriptors = [VpxPayloadDescriptor.parse(data)[0] for data in payloads]
     assert [d.partition_start for d in descriptors] == [1] + [0] * (len(payloads) - 1)
     assert {d.picture_id for d in descriptors} == {0x7ABC}
+
+
+async def negotiate(
+    ours: Sequence[LrCodec], theirs: Sequence[LrCodec] | None
+) -> tuple[LrCodec | None, LrCodec | None, str, str]:
+    """What the two peers agree on, and both descriptions; `theirs` None: a stock peer."""
+    offering, answering = connection(), connection()
+    transceivers = [peer.addTransceiver("video") for peer in (offering, answering)]
+    try:
+        with payload.av1_known():
+            payload.prefer(transceivers[0], ours)
+            await offering.setLocalDescription(await offering.createOffer())
+        with payload.av1_known() if theirs is not None else contextlib.nullcontext():
+            if theirs is not None:
+                payload.prefer(transceivers[1], theirs)
+            await answering.setRemoteDescription(offering.localDescription)
+        await answering.setLocalDescription(await answering.createAnswer())
+        with payload.av1_known():
+            await offering.setRemoteDescription(answering.localDescription)
+        agreed = [payload.agreed_codec(transceiver) for transceiver in transceivers]
+    finally:
+        await asyncio.gather(offering.close(), answering.close())
+    return agreed[0], agreed[1], offering.localDescription.sdp, answering.localDescription.sdp
+
+
+AUTO: tuple[LrCodec, ...] = ("av1", "vp8")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "agreed"),
+    [
+        (AUTO, AUTO, "av1"),
+        (AUTO, ("vp8",), "vp8"),
+        (("vp8",), AUTO, "vp8"),
+        (("vp8", "av1"), AUTO, "av1"),  # who answers has the say
+        (("av1",), AUTO, "av1"),
+        (AUTO, ("av1",), "av1"),
+        (AUTO, None, "vp8"),
+    ],
+    ids=str,
+)
+async def test_peers_agree_on_av1_where_both_have_it(
+    ours: tuple[LrCodec, ...], theirs: tuple[LrCodec, ...] | None, agreed: LrCodec
+) -> None:
+    here, there, offer, answer = await negotiate(ours, theirs)
+    assert there == agreed
+    assert here == agreed or ours == ("vp8", "av1")
+    assert ("a=rtpmap:103 AV1/90000" in offer) == ("av1" in ours)
+    assert ("a=rtpmap:97 VP8/90000" in offer) == ("vp8" in ours)
+    assert ("AV1/90000" in answer) == (agreed == "av1")
+    if agreed == "av1":
+        for description in (offer, answer):
+            assert "a=rtcp-fb:103 nack pli" in description
+            assert "a=rtpmap:104 rtx/90000" in description
+            assert "a=fmtp:104 apt=103" in description
+    assert "H264" not in offer
+
+
+async def test_peers_without_a_common_codec_cannot_call() -> None:
+    with pytest.raises(OperationError):
+        await negotiate(("av1",), ("vp8",))
+    with pytest.raises(OperationError):
+        await negotiate(("av1",), None)
+
+
+async def test_plain_peers_of_this_process_know_nothing_of_av1() -> None:
+    before = list(aiortc.codecs.CODECS["video"])
+    with payload.av1_known(), payload.av1_known():
+        assert len(aiortc.codecs.CODECS["video"]) == len(before) + 4
+    assert aiortc.codecs.CODECS["video"] == before
+    with pytest.raises(RuntimeError), payload.av1_known():
+        raise RuntimeError
+    plain = connection()
+    plain.addTransceiver("video")
+    assert "AV1" not in (await plain.createOffer()).sdp
+    await plain.close()
 
 
 def video_frame(number: int = 0) -> av.VideoFrame:
@@ -96,6 +181,23 @@ def test_the_slot_passes_frames_times_and_key_frame_wishes() -> None:
     assert (vp8_depayload(payloads[0]), timestamp) == (b"ready made", 6000)
 
 
+def test_the_slot_packetises_av1_where_that_was_agreed() -> None:
+    pictures: list[bytes] = []
+    encoder = LrEncoder(Rung("av1", 64, 100))
+
+    def encode(frame: Frame, _time_s: float, force_keyframe: bool) -> bytes:
+        pictures.append(encoder.encode(frame, force_keyframe=force_keyframe).data)
+        return pictures[-1]
+
+    slot = LrSlot(encode, "av1")
+    payloads = [slot.encode(video_frame(number))[0] for number in range(3)]
+    assert [depacketize(some) for some in payloads] == pictures
+    assert slot.packets == sum(map(len, payloads))
+    slot = LrSlot(lambda *_: b"no temporal unit", "av1")
+    assert slot.encode(video_frame()) == ([], 0)
+    assert isinstance(slot.failure, CodecError)
+
+
 def test_an_encoder_that_fails_is_noticed_and_not_only_logged() -> None:
     def encode(*_: object) -> bytes:
         raise CodecError("libvpx is out of order")
@@ -122,14 +224,15 @@ class Stills(MediaStreamTrack):
         return video_frame(self._number)
 
 
+@pytest.mark.parametrize("codec", ["vp8", "av1"])
 async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_stranger(
-    monkeypatch: pytest.MonkeyPatch,
+    codec: LrCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Real ICE, DTLS and SRTP on 127.0.0.1: NACK, PLI, timestamps, and the source filter."""
     monkeypatch.setattr(aioice.ice, "get_host_addresses", aioice.ice.get_host_addresses)
     payload.use_loopback_addresses()
     sending, receiving = connection(), connection()
-    encoder = LrEncoder(Rung("vp8", 64, 30))
+    encoder = LrEncoder(Rung(codec, 64, 30))
     forced: list[int] = []
 
     def encode(frame: Frame, time_s: float, force_keyframe: bool) -> bytes:
@@ -137,16 +240,19 @@ async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_strange
             forced.append(round(time_s * 30))
         return encoder.encode(frame, force_keyframe=force_keyframe).data
 
-    slot = LrSlot(encode)
+    slot = LrSlot(encode, codec)
     sender = sending.addTrack(Stills())
     payload.fill_encoder_slot(sender, slot)
-    await sending.setLocalDescription(await sending.createOffer())
-    await receiving.setRemoteDescription(sending.localDescription)
+    with payload.av1_known():
+        payload.prefer(sending.getTransceivers()[0], [codec])
+        await sending.setLocalDescription(await sending.createOffer())
+        await receiving.setRemoteDescription(sending.localDescription)
     buffer, pictures, dropped = PictureBuffer(), list[Picture](), list[Packet]()
 
     def deliver(packet: Packet) -> None:
         now = asyncio.get_running_loop().time()
-        if packet.picture_id == 5 and not dropped:
+        assert packet.codec == codec
+        if buffer.packets_received == 5 and not dropped:
             dropped.append(packet)
             return
         buffer.add(packet, now)
@@ -155,7 +261,8 @@ async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_strange
     tap = VideoTap(receiving.getTransceivers()[0].receiver, deliver)
     assert tap.pli() is None
     await receiving.setLocalDescription(await receiving.createAnswer())
-    await sending.setRemoteDescription(receiving.localDescription)
+    with payload.av1_known():
+        await sending.setRemoteDescription(receiving.localDescription)
     payload.filter_sources(sending)
     payload.filter_sources(receiving)
     candidate = receiving.localDescription.sdp.split("a=candidate:")[1].split()
@@ -180,7 +287,7 @@ async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_strange
     assert offset is not None
     steps = [(picture.timestamp - offset) % (1 << 32) for picture in pictures]
     assert steps == [number * 3000 for number in range(1, 16)]
-    decoder = LrDecoder()
+    decoder = LrDecoder(codec)
     for picture in pictures:
         decoder.decode(picture.data, picture.index)
     assert decoder.intact

@@ -1,11 +1,13 @@
 """Packets to pictures to what is shown, in virtual time."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gemino.call.av1_payload import packetize, parse
 from gemino.call.jitter import CAPACITY, Packet, Picture, PictureBuffer, unwrap
 from gemino.call.playout import Playout
 
@@ -81,6 +83,80 @@ def test_without_picture_ids_a_gap_still_shows_in_the_index() -> None:
     del stream[2:4]
     indexes = [p.index for p in feed(buffer, stream)] + [p.index for p in buffer.take(1.0)]
     assert indexes == [0, 2, 3]
+
+
+def av1_unit(number: int, sizes: tuple[int, ...]) -> bytes:
+    """A temporal unit with a frame OBU of each of these sizes, below 128 bytes."""
+    return b"\x12\x00" + b"".join(bytes([0x32, size]) + bytes([number]) * size for size in sizes)
+
+
+def av1_packets(count: int, sizes: tuple[int, ...], max_bytes: int) -> list[Packet]:
+    """`count` pictures, as `payload` makes packets of what arrives."""
+    cut = [packetize(av1_unit(number, sizes), max_bytes) for number in range(count)]
+    stream = [
+        (number, payload, payload is payloads[-1])
+        for number, payloads in enumerate(cut)
+        for payload in payloads
+    ]
+    return [
+        Packet(
+            sequence=65_530 + sequence & 0xFFFF,
+            timestamp=number * 3000,
+            marker=marker,
+            start=not parse(payload).continues,
+            picture_id=None,
+            data=payload,
+            codec="av1",
+        )
+        for sequence, (number, payload, marker) in enumerate(stream)
+    ]
+
+
+def test_av1_pictures_of_one_and_of_many_packets_come_out_whole() -> None:
+    for sizes, max_bytes in [((40,), 1200), ((100,), 30), ((5, 100, 7), 40), ((9, 9, 9), 12)]:
+        shown = feed(PictureBuffer(), av1_packets(8, sizes, max_bytes))
+        assert [picture.data for picture in shown] == [av1_unit(n, sizes) for n in range(8)]
+        assert [picture.index for picture in shown] == list(range(8))
+        assert {picture.codec for picture in shown} == {"av1"}
+
+
+@pytest.mark.parametrize("lost", range(4, 8))
+def test_a_lost_av1_packet_is_asked_for_and_else_shows_in_the_index(lost: int) -> None:
+    """Four packets a picture; each begins with a whole OBU, as a picture's first does."""
+    stream = av1_packets(5, (9, 9, 9, 9), 13)
+    assert len(stream) == 20
+    assert all(packet.start for packet in stream)
+    missing = stream.pop(lost)
+    buffer = PictureBuffer()
+    assert [picture.index for picture in feed(buffer, stream)] == [0]
+    assert buffer.nacks(0.0) == [missing.sequence]
+    shown = buffer.take(1.0)
+    # The rest of the damaged picture may pass for one: the decoder knows that one is missing.
+    whole = [picture for picture in shown if picture.data == av1_unit(picture.data[4], (9,) * 4)]
+    assert [picture.data[4] for picture in whole] == [2, 3, 4]
+    assert shown[0].index >= 2
+    assert len(shown) == (3 if lost == 7 else 4)
+    assert buffer.packets_lost == 1
+
+    buffer = PictureBuffer()
+    feed(buffer, stream)
+    repaired = feed(buffer, [missing], 0.1)
+    assert [picture.index for picture in repaired] == [1, 2, 3, 4]
+
+
+def test_av1_packets_that_do_not_fit_together_are_one_lost_picture() -> None:
+    stream = av1_packets(3, (100,), 60)
+    wrong = stream[3]
+    stream[3] = replace(wrong, data=bytes([wrong.data[0] ^ 0x40]) + wrong.data[1:])
+    shown = feed(PictureBuffer(), stream)
+    assert [picture.index for picture in shown] == [0, 2]
+    assert [picture.data for picture in shown] == [av1_unit(0, (100,)), av1_unit(2, (100,))]
+
+
+def test_a_jump_of_the_sequence_shows_in_the_index() -> None:
+    stream = av1_packets(2, (9,), 60)
+    stream[1] = replace(stream[1], sequence=(stream[1].sequence + CAPACITY) % (1 << 16))
+    assert [picture.index for picture in feed(PictureBuffer(), stream)] == [0, 2]
 
 
 def test_duplicates_and_packets_that_come_too_late_are_dropped() -> None:

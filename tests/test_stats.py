@@ -53,18 +53,18 @@ def test_statistics_have_their_w3c_names(sends: bool) -> None:
 
 
 def test_the_status_line_shows_rates_since_the_last_one() -> None:
-    counters, meter = Counters(lr_px=128), Meter()
+    counters, meter = Counters(lr_px=128, lr_codec="av1"), Meter()
     meter.line(counters, sends=True, size_px=512, now=10.0)
     counters.lr_bytes, counters.reference_bytes, counters.audio_bytes = 3_750, 1_250, 1_000
     counters.frames, counters.traffic.bytes = 60, 10_000
     counters.coding_ms.add(2.0)
     line = meter.line(counters, sends=True, size_px=512, now=12.0)
     assert line == (
-        " 15.0 kbps LR +  5.0 ref + 4.0 sound =  40.0 on the wire | LR 128 px"
+        " 15.0 kbps LR +  5.0 ref + 4.0 sound =  40.0 on the wire | LR av1 128 px"
         " | 30.0 fps sent | encode  2.0 ms"
     )
     received = meter.line(counters, sends=False, size_px=512, now=13.0)
-    assert "LR 128 px -> 512" in received
+    assert "LR av1 128 px -> 512" in received
     assert "classical" in received
 
 

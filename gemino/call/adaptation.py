@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from gemino.config import (
     MIN_KBPS,
     REFERENCE_AMORTISATION_S,
+    LrCodec,
     Rung,
     ladder,
     reference_budget_bytes,
@@ -46,22 +47,23 @@ class Budget:
     reference_max_bytes: int
 
 
-def split(total_kbps: float, output_px: int) -> Budget:
+def split(total_kbps: float, output_px: int, codec: LrCodec = "vp8") -> Budget:
     """Divide `total_kbps` of video payload, the reference amortised over a minute."""
     reference_max_bytes = reference_budget_bytes(total_kbps, output_px)
     reference_kbps = reference_max_bytes * 8 / 1000 / REFERENCE_AMORTISATION_S
-    rung = ladder(max(total_kbps - reference_kbps, MIN_KBPS))
+    rung = ladder(max(total_kbps - reference_kbps, MIN_KBPS), codec)
     return Budget(rung, total_kbps * _REFERENCE_BURST, reference_max_bytes)
 
 
 class Adaptation:
     """Follows what the network tells, never above the rate that was asked for."""
 
-    def __init__(self, asked_kbps: float, output_px: int) -> None:
+    def __init__(self, asked_kbps: float, output_px: int, codec: LrCodec = "vp8") -> None:
         self.kbps = asked_kbps
         self._asked_kbps = asked_kbps
         self._output_px = output_px
-        self._current = split(asked_kbps, output_px)
+        self._codec: LrCodec = codec
+        self._current = split(asked_kbps, output_px, codec)
         self._changed_at: float | None = None
 
     def __repr__(self) -> str:
@@ -86,7 +88,7 @@ class Adaptation:
         if self._changed_at is not None and now - self._changed_at < _PAUSE_S:
             return None
         current = self._current.rung.video_kbps
-        wanted = split(self.kbps, self._output_px)
+        wanted = split(self.kbps, self._output_px, self._codec)
         if abs(wanted.rung.video_kbps - current) <= _DEAD_BAND * current:
             return None
         self._changed_at = now

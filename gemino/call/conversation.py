@@ -60,7 +60,7 @@ class Conversation:
         size_px = self.options.media.size_px
         return self._said(
             Hello(
-                codecs=("vp8",),
+                codecs=self.options.media.lr_codecs,
                 output_sizes_px=(size_px,),
                 max_reference_bytes=MAX_REFERENCE_BYTES,
             )
@@ -145,8 +145,11 @@ class Conversation:
             self._failure = CallError(
                 f"the other peer calls at {theirs} px and we at {ours}: start both with one --size"
             )
-        elif "vp8" not in hello.codecs:
-            self._failure = CallError("the other peer cannot decode VP8, the only LR codec we send")
+        elif self.outgoing is not None and self.outgoing.codec not in hello.codecs:
+            self._failure = CallError(
+                f"the other peer does not decode {self.outgoing.codec}, which it agreed to: is it"
+                " of another version?"
+            )
 
     def _has_finished(self, now: float) -> bool:
         theirs_done = self._state.theirs is PeerState.DONE

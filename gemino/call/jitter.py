@@ -4,6 +4,9 @@ The rules:
 
 - A picture is complete when its packets run without a gap from the start flag to the marker bit;
   it leaves at once, not when the next picture's packet comes.
+- VP8 numbers its pictures. AV1 does not, and marks where an OBU begins rather than a picture; there
+  a gap in the sequence numbers that was not filled is at least one lost picture, and a packet after
+  a gap may be a picture's first.
 - Everything complete leaves together: a backlog drains in one go.
 - A gap is asked for again (NACK) when it is noticed and then every `retry_s`, because a request or
   its answer may be lost too. After `give_up_s` the gap and what it has spoilt are dropped; the next
@@ -13,7 +16,15 @@ The rules:
 No socket and no clock: `now` (seconds, monotonic) is an argument.
 """
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from gemino.call.av1_payload import depacketize
+from gemino.config import LrCodec
+from gemino.errors import WireError
+
+logger = logging.getLogger(__name__)
 
 CAPACITY = 512
 MAX_NACKS = 64
@@ -31,10 +42,11 @@ def unwrap(value: int, last: int, modulus: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One RTP packet of the LR stream without its payload descriptor (RFC 7741, section 4.2).
+    """One RTP packet of the LR stream.
 
-    sequence, timestamp: as in the RTP header. marker: last of its picture. start: first of its
-    picture. picture_id: 15 bits, or None where the sender gives none.
+    sequence, timestamp: as in the RTP header. marker: last of its picture. start: may be the first
+    of its picture; only VP8 is sure. picture_id: 15 bits, or None where there is none. data: of VP8
+    what follows the payload descriptor (RFC 7741, section 4.2), of AV1 the whole payload.
     """
 
     sequence: int
@@ -43,6 +55,7 @@ class Packet:
     start: bool
     picture_id: int | None
     data: bytes
+    codec: LrCodec = "vp8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,14 @@ class Picture:
     timestamp: int
     data: bytes
     arrived_at: float
+    codec: LrCodec = "vp8"
+
+
+def _join(run: Sequence[Packet]) -> bytes:
+    """The coded picture in all of its packets; raises WireError."""
+    if run[0].codec == "av1":
+        return depacketize([packet.data for packet in run])
+    return b"".join(packet.data for packet in run)
 
 
 @dataclass(slots=True)
@@ -87,7 +108,7 @@ class PictureBuffer:
             self._next = self._highest = packet.sequence
         sequence = unwrap(packet.sequence, self._highest, _SEQUENCE_MODULUS)
         if abs(sequence - self._next) >= CAPACITY:
-            self._restart(sequence)
+            self._restart(packet, sequence)
         if sequence < self._next:
             if self._released:
                 return
@@ -140,12 +161,23 @@ class PictureBuffer:
             del self._packets[sequence]
         self._next += len(run)
         self._released = True
-        if not run[0].start:
-            self.pictures_dropped += 1  # the tail of a picture whose head was given up
+        first = run[0]
+        try:
+            data = _join(run) if first.start else b""
+        except WireError as error:
+            logger.debug("dropped a picture: %s", error)
+            data = b""
+        if not data:  # also the tail of a picture whose head was given up
+            self._drop(first)
             return []
-        self._index = self._number(run[0].picture_id)
-        data = b"".join(packet.data for packet in run)
-        return [Picture(self._index, run[0].timestamp, data, now)] if data else []
+        self._index = self._number(first.picture_id)
+        return [Picture(self._index, first.timestamp, data, now, first.codec)]
+
+    def _drop(self, next_one: Packet) -> None:
+        """A picture is lost. Senders that give no numbers leave it to us to make that visible."""
+        self.pictures_dropped += 1
+        if self._index >= 0 and next_one.picture_id is None:
+            self._index += 1
 
     def _number(self, picture_id: int | None) -> int:
         if picture_id is None:
@@ -160,21 +192,25 @@ class PictureBuffer:
         oldest = min(self._gaps, default=None)
         if oldest is None or now - self._gaps[oldest].noticed_at < self._give_up_s:
             return False
-        starts = (s for s, packet in self._packets.items() if packet.start and s > oldest)
+        starts = (s for s in self._packets if s > oldest and self._may_start(s))
         target = min(starts, default=None)
         if target is None:
             return False
         for sequence in range(self._next, target):
             self.packets_lost += self._gaps.pop(sequence, None) is not None
             self._packets.pop(sequence, None)
-        if self._index >= 0 and self._packets[target].picture_id is None:
-            self._index += 1  # no numbers from this sender: make the gap visible ourselves
         self._next = target
         self._released = True
-        self.pictures_dropped += 1
+        self._drop(self._packets[target])
         return True
 
-    def _restart(self, sequence: int) -> None:
+    def _may_start(self, sequence: int) -> bool:
+        packet, before = self._packets[sequence], self._packets.get(sequence - 1)
+        inside = before is not None and not before.marker and before.timestamp == packet.timestamp
+        return packet.start and not inside
+
+    def _restart(self, packet: Packet, sequence: int) -> None:
+        self._drop(packet)
         self.packets_lost += len(self._gaps)
         self._packets.clear()
         self._gaps.clear()

@@ -2,10 +2,12 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX
+from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX, LrCodec
 from gemino.errors import CallError
+
+LrChoice = Literal["auto", "av1", "vp8"]
 
 DEFAULT_MODEL = "generic-s"
 
@@ -16,13 +18,19 @@ class MediaOptions:
 
     kbps: video payload, references included, sound apart. size_px: side of the rebuilt picture.
     model: name or folder of the network, None for classical upsampling. seconds: end after so
-    much of the clip.
+    much of the clip. lr_codec: of the LR stream; "auto" is AV1 where both peers have it, else VP8.
     """
 
     kbps: float = 15.0
     size_px: int = 512
     model: str | None = DEFAULT_MODEL
     seconds: float | None = None
+    lr_codec: LrChoice = "auto"
+
+    @property
+    def lr_codecs(self) -> tuple[LrCodec, ...]:
+        """The LR codecs that may be used, the best first."""
+        return ("av1", "vp8") if self.lr_codec == "auto" else (self.lr_codec,)
 
     def __post_init__(self) -> None:
         if not MIN_KBPS <= self.kbps <= MAX_KBPS:
@@ -30,6 +38,8 @@ class MediaOptions:
         if self.size_px not in OUTPUT_SIZES_PX:
             sizes = ", ".join(map(str, OUTPUT_SIZES_PX))
             raise CallError(f"size must be one of {sizes}, not {self.size_px}")
+        if self.lr_codec not in get_args(LrChoice):
+            raise CallError(f"lr-codec must be auto, av1 or vp8, not {self.lr_codec!r}")
         if self.seconds is not None and not self.seconds > 0:
             raise CallError(f"seconds must be above 0, not {self.seconds:g}")
 
@@ -96,6 +106,7 @@ class LoopbackReport:
     clip: str
     size: int
     lr_px: int
+    lr_codec: str
     model: str
     fps: float
     seconds: float

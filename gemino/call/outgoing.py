@@ -8,14 +8,15 @@ from aiortc import RTCPeerConnection, RTCRtpSender
 from gemino.call.adaptation import AUDIO_KBPS, Adaptation
 from gemino.call.audio import OpusEncoder
 from gemino.call.options import PeerOptions
-from gemino.call.payload import LrSlot, fill_encoder_slot, timestamp_offset
+from gemino.call.payload import agreed_codec, fill_encoder_slot, timestamp_offset
 from gemino.call.readahead import ReadAhead
 from gemino.call.recorder import LogRow
 from gemino.call.references import ReferenceSender
 from gemino.call.sender import PictureSender
+from gemino.call.slot import LrSlot
 from gemino.call.stats import Counters
 from gemino.call.tracks import ClipAudioTrack, ClipFrames, ClipVideoTrack, MediaClock, clip_blocks
-from gemino.config import EncoderConfig
+from gemino.config import EncoderConfig, LrCodec
 from gemino.errors import GeminoError
 from gemino.media import ClipInfo
 from gemino.wire import (
@@ -47,7 +48,9 @@ class Outgoing:
         media = options.media
         self.counters = Counters()
         self.clock = MediaClock()
-        self._adaptation = Adaptation(media.kbps, media.size_px)
+        self._media = media
+        codec = media.lr_codecs[0]
+        self._adaptation = Adaptation(media.kbps, media.size_px, codec)
         budget = self._adaptation.budget
         config = EncoderConfig(
             output_px=media.size_px,
@@ -61,7 +64,7 @@ class Outgoing:
         source = ClipFrames(clip, media.size_px, media.seconds, self.clock)
         self._frames = ReadAhead(source, _FRAMES_AHEAD)
         self.video = ClipVideoTrack(source, self._frames, self.clock)
-        self._lr = LrSlot(self._pictures.encode)
+        self._lr = LrSlot(self._pictures.encode, codec)
         self._blocks = None
         self.audio = None
         if info.has_audio:
@@ -87,6 +90,21 @@ class Outgoing:
         if self.audio is not None:
             self._audio_sender = connection.addTrack(self.audio)
             fill_encoder_slot(self._audio_sender, self._opus)
+
+    @property
+    def codec(self) -> LrCodec:
+        """The codec of our LR stream."""
+        return self._lr.codec
+
+    def agree(self, connection: RTCPeerConnection) -> None:
+        """Take the LR codec that the descriptions have agreed on; before media flows."""
+        mine = [t for t in connection.getTransceivers() if t.sender is self._video_sender]
+        codec = agreed_codec(mine[0]) if mine else None
+        if codec is None or codec == self.codec:
+            return
+        self._lr.codec = codec
+        self._adaptation = Adaptation(self._media.kbps, self._media.size_px, codec)
+        self._pictures.start_over(self._adaptation.budget.rung)
 
     def prime(self) -> None:
         """Read and encode the first frame; blocks, and raises MediaError or CodecError."""

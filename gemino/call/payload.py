@@ -4,6 +4,8 @@ The stock media stack stays as it is; this fills or replaces a handful of its sl
 `PRIVATE_NAMES` and checked by a test:
 
 - the encoder slot of a sender, so that our codecs run under the stock RTP, RTX and RTCP;
+- the list of codecs that may be offered, to which AV1 is added while two peers agree, and the
+  outcome in a transceiver and a receiver;
 - the jitter buffer and NACK generator of a receiver. The stock buffer waits for the next picture's
   packet before it releases one, never drains a backlog, and asks for a gap once. Ours
   (`gemino.call.jitter`) gets every packet as it arrives, and the stock decoder thread stays idle;
@@ -14,26 +16,35 @@ The stock media stack stays as it is; this fills or replaces a handful of its sl
   that has no other interface.
 """
 
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import aioice.ice
-import av
-import numpy as np
-from aiortc import RTCIceTransport, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
+import aiortc.codecs
+from aiortc import (
+    RTCIceTransport,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCRtpSender,
+    RTCRtpTransceiver,
+)
 from aiortc.codecs.base import Encoder
 from aiortc.codecs.vpx import VpxPayloadDescriptor
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
-from aiortc.mediastreams import VIDEO_TIME_BASE, convert_timebase
+from aiortc.rtcrtpparameters import RTCRtcpFeedback, RTCRtpCodecParameters
 from aiortc.rtp import RtpPacket
 
+from gemino.call import av1_payload
 from gemino.call.jitter import Packet as LrPacket
-from gemino.errors import GeminoError
-from gemino.frames import Frame
+from gemino.config import LrCodec
+from gemino.errors import WireError
 
 PRIVATE_NAMES = {
     "RTCRtpSender": ("_RTCRtpSender__encoder", "_RTCRtpSender__rtp_history"),
+    "RTCRtpTransceiver": ("_codecs",),
     "RTCRtpReceiver": (
+        "_RTCRtpReceiver__codecs",
         "_RTCRtpReceiver__jitter_buffer",
         "_RTCRtpReceiver__nack_generator",
         "_send_rtcp_nack",
@@ -41,69 +52,65 @@ PRIVATE_NAMES = {
     ),
     "Connection": ("_protocols",),
     "RTCIceTransport": ("_connection",),
+    "aiortc.codecs": ("CODECS",),
 }
-PAYLOAD_MAX_BYTES = 1_200
-_PICTURE_ID_MODULUS = 1 << 15
-
-EncodePicture = Callable[[Frame, float, bool], bytes]
-"""(frame, media time in seconds, key frame wanted) -> one coded VP8 picture."""
+_LR_CODECS: Mapping[str, LrCodec] = {"video/vp8": "vp8", "video/av1": "av1"}
+_AV1_PAYLOAD_TYPE = 103
+"""The stock codecs have 96..102; RTX has the next."""
 
 
-class LrSlot(Encoder):
-    """Fills the encoder slot of a video sender: runs `encode` and packetises (RFC 7741).
+@contextlib.contextmanager
+def av1_known() -> Iterator[None]:
+    """While it lasts, aiortc can offer and answer AV1, behind its own codecs; contexts may nest.
 
-    Called in one worker thread at a time. failure: the error that ended the stream; the stock
-    sender would only log it.
+    To be held around createOffer, setRemoteDescription and `prefer`; what they agree on stays in
+    the transceivers. Other connections of the process stay as they are, but for offers that they
+    make meanwhile.
     """
-
-    def __init__(self, encode: EncodePicture) -> None:
-        self.failure: GeminoError | None = None
-        self.packets = 0
-        self.first: tuple[bytes, int] | None = None
-        """The first payload and its timestamp before the sender's random offset."""
-        self._encode = encode
-        self._picture_id = 0
-
-    def encode(self, frame: object, force_keyframe: bool = False) -> tuple[list[bytes], int]:
-        assert isinstance(frame, av.VideoFrame)
-        assert frame.pts is not None
-        assert frame.time_base is not None
-        timestamp = convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
-        pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-        try:
-            picture = self._encode(pixels, float(frame.pts * frame.time_base), force_keyframe)
-        except GeminoError as error:
-            self.failure = error
-            return [], timestamp
-        return self._packetize(picture, timestamp)
-
-    def pack(self, packet: "av.Packet[Any]") -> tuple[list[bytes], int]:
-        assert packet.pts is not None
-        assert packet.time_base is not None
-        timestamp = convert_timebase(packet.pts, packet.time_base, VIDEO_TIME_BASE)
-        return self._packetize(bytes(packet), timestamp)
-
-    def _packetize(self, picture: bytes, timestamp: int) -> tuple[list[bytes], int]:
-        payloads = packetize(picture, self._picture_id)
-        self._picture_id = (self._picture_id + 1) % _PICTURE_ID_MODULUS
-        self.packets += len(payloads)
-        if self.first is None and payloads:
-            self.first = payloads[0], timestamp
-        return payloads, timestamp
+    ours = [
+        RTCRtpCodecParameters(
+            mimeType="video/AV1",  # no fmtp: profile 0, level 3.1 (1024 x 1024 at 30 fps), tier 0
+            clockRate=90_000,
+            payloadType=_AV1_PAYLOAD_TYPE,
+            rtcpFeedback=[RTCRtcpFeedback("nack"), RTCRtcpFeedback("nack", "pli")],
+        ),
+        RTCRtpCodecParameters(
+            mimeType="video/rtx",
+            clockRate=90_000,
+            payloadType=_AV1_PAYLOAD_TYPE + 1,
+            parameters={"apt": _AV1_PAYLOAD_TYPE},
+        ),
+    ]
+    known = aiortc.codecs.CODECS["video"]
+    known += ours
+    try:
+        yield
+    finally:
+        for codec in ours:
+            known.remove(codec)
 
 
-def packetize(picture: bytes, picture_id: int) -> list[bytes]:
-    """One coded picture as RTP payloads with VP8 descriptors (RFC 7741, section 4.2)."""
-    payloads = []
-    descriptor = VpxPayloadDescriptor(partition_start=1, partition_id=0, picture_id=picture_id)
-    at = 0
-    while at < len(picture):
-        head = bytes(descriptor)
-        size = PAYLOAD_MAX_BYTES - len(head)
-        payloads.append(head + picture[at : at + size])
-        descriptor.partition_start = 0
-        at += size
-    return payloads
+def prefer(transceiver: RTCRtpTransceiver, codecs: Sequence[LrCodec]) -> None:
+    """Offer or accept these LR codecs alone, the best first; within `av1_known` where AV1 is one.
+
+    To be called before the transceiver's descriptions are made.
+    """
+    capabilities = RTCRtpSender.getCapabilities("video").codecs
+    names = [f"video/{codec}" for codec in codecs] + ["video/rtx"]
+    transceiver.setCodecPreferences(
+        [one for name in names for one in capabilities if one.mimeType.lower() == name]
+    )
+
+
+def agreed_codec(transceiver: RTCRtpTransceiver) -> LrCodec | None:
+    """The LR codec to send: the first that both peers take; None before they have agreed."""
+    slots: Any = transceiver
+    return next(filter(None, map(_lr_codec, slots._codecs)), None)
+
+
+def _lr_codec(parameters: RTCRtpCodecParameters | None) -> LrCodec | None:
+    name = "" if parameters is None else parameters.mimeType.lower()
+    return _LR_CODECS.get(name)
 
 
 def fill_encoder_slot(sender: RTCRtpSender, encoder: Encoder) -> None:
@@ -163,15 +170,27 @@ class VideoTap:
 
     def _on_packet(self, packet: RtpPacket) -> None:
         self._ssrc = packet.ssrc
+        codecs = self._slots._RTCRtpReceiver__codecs
+        codec = _lr_codec(codecs.get(packet.payload_type))
+        if codec is None:
+            return
         try:
-            descriptor, data = VpxPayloadDescriptor.parse(packet.payload)
-        except ValueError:
-            return  # stock aiortc drops these before us; an empty payload it lets through
-        start = descriptor.partition_start == 1 and descriptor.partition_id == 0
-        marker, number = bool(packet.marker), descriptor.picture_id
+            start, number, data = _describe(codec, packet.payload)
+        except (ValueError, WireError):
+            return  # a gap that is asked for again
+        marker = bool(packet.marker)
         self._deliver(
-            LrPacket(packet.sequence_number, packet.timestamp, marker, start, number, data)
+            LrPacket(packet.sequence_number, packet.timestamp, marker, start, number, data, codec)
         )
+
+
+def _describe(codec: LrCodec, payload: bytes) -> tuple[bool, int | None, bytes]:
+    """Start, picture_id and data of a packet with `payload`; ValueError, WireError."""
+    if codec == "av1":
+        return not av1_payload.parse(payload).continues, None, payload
+    descriptor, data = VpxPayloadDescriptor.parse(payload)
+    start = descriptor.partition_start == 1 and descriptor.partition_id == 0
+    return start, descriptor.picture_id, data
 
 
 def tap_audio(receiver: RTCRtpReceiver, deliver: Callable[[int, bytes], None]) -> None:

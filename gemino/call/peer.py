@@ -15,14 +15,14 @@ from fractions import Fraction
 from typing import TypeVar
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
-from aiortc.exceptions import InvalidStateError
+from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.stats import RTCTransportStats
 
 from gemino.call.conversation import Conversation
 from gemino.call.incoming import Incoming
 from gemino.call.options import PeerOptions
 from gemino.call.outgoing import Outgoing
-from gemino.call.payload import filter_sources, use_loopback_addresses
+from gemino.call.payload import av1_known, filter_sources, prefer, use_loopback_addresses
 from gemino.call.signaling import SignalingClient
 from gemino.errors import CallError, SignalingError
 from gemino.media import probe
@@ -117,11 +117,10 @@ class Peer:
             self.outgoing.attach(self._connection)
         offers = signaling.peers == 1
         if offers:
-            kinds = {t.kind for t in self._connection.getTransceivers()}
-            for kind in ("audio", "video"):
-                if kind not in kinds and self.incoming is not None:
-                    self._connection.addTransceiver(kind, direction="recvonly")
-            await self._connection.setLocalDescription(await self._connection.createOffer())
+            self._receive_kinds("audio", "video")
+            with av1_known():
+                self._prefer_codecs()
+                await self._connection.setLocalDescription(await self._connection.createOffer())
             await self._send_description(signaling)
         patience_s = _CONNECT_S if offers else self.options.wait_s
         try:
@@ -131,19 +130,52 @@ class Peer:
             raise CallError(
                 f"no other peer came into room {self.options.room} within {patience_s:g} s"
             ) from None
-        if self.incoming is not None and offers:
-            self.incoming.tap(self._connection)
         try:
-            await self._connection.setRemoteDescription(description)
-            if not offers:
-                if self.incoming is not None:
-                    self.incoming.tap(self._connection)
-                await self._connection.setLocalDescription(await self._connection.createAnswer())
-                await self._send_description(signaling)
+            await self._agree(description, signaling, offers=offers)
+        except OperationError as error:
+            takes = " or ".join(self.options.media.lr_codecs)
+            raise CallError(
+                f"the other peer does not take {takes}: start both with --lr-codec auto"
+            ) from error
         except (ValueError, InvalidStateError) as error:
             raise CallError(f"the other peer's offer cannot be used: {error}") from error
         filter_sources(self._connection)
         await self._wait_for_channel()
+
+    async def _agree(
+        self, description: RTCSessionDescription, signaling: SignalingClient, *, offers: bool
+    ) -> None:
+        """Take the other peer's description and, where it is an offer, answer it."""
+        connection = self._connection
+        if not offers and "m=video" in description.sdp:
+            self._receive_kinds("video")
+        # Before media flows, that is before the answer is known to both.
+        if self.incoming is not None and offers:
+            self.incoming.tap(connection)
+        with av1_known():
+            if not offers:
+                self._prefer_codecs()
+            await connection.setRemoteDescription(description)
+        if self.outgoing is not None:
+            self.outgoing.agree(connection)
+        if offers:
+            return
+        if self.incoming is not None:
+            self.incoming.tap(connection)
+        await connection.setLocalDescription(await connection.createAnswer())
+        await self._send_description(signaling)
+
+    def _receive_kinds(self, *kinds: str) -> None:
+        """Be ready for these kinds of media, whether we send them or not."""
+        there = {t.kind for t in self._connection.getTransceivers()}
+        for kind in kinds:
+            if kind not in there and self.incoming is not None:
+                self._connection.addTransceiver(kind, direction="recvonly")
+
+    def _prefer_codecs(self) -> None:
+        for transceiver in self._connection.getTransceivers():
+            if transceiver.kind == "video":
+                prefer(transceiver, self.options.media.lr_codecs)
 
     async def _send_description(self, signaling: SignalingClient) -> None:
         local = self._connection.localDescription

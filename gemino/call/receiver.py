@@ -19,6 +19,7 @@ from gemino.call.jitter import Picture
 from gemino.call.playout import DuePicture, Playout
 from gemino.call.recorder import ShownFrame
 from gemino.call.stats import Counters
+from gemino.config import LrCodec
 from gemino.decoder import DecodedFrame, Decoder
 from gemino.errors import CallError, CodecError, GeminoError
 from gemino.runtime import open_synthesizer
@@ -55,6 +56,7 @@ class Viewer:
         self._playout = Playout()
         self._reference: bytes | None = None
         self._closing = False
+        self._codec: LrCodec = "vp8"
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
         self._thread.start()
@@ -84,7 +86,7 @@ class Viewer:
         try:
             synthesizer = open_synthesizer(self._model, self._size_px)
             self.model_name = synthesizer.name
-            self._rebuild(Decoder(synthesizer))
+            self._rebuild(Decoder(synthesizer, self._codec))
         except GeminoError as error:
             self.failure = error
         except Exception as error:  # a thread's edge: else the call would go on and show nothing
@@ -108,7 +110,7 @@ class Viewer:
                     batch, reference = work
                     if reference is not None:
                         self._use(decoder, reference)
-                    self._play(decoder, batch, pool, under_way)
+                    decoder = self._play(decoder, batch, pool, under_way)
         finally:
             under_way.put(None)
             shower.join()
@@ -138,9 +140,13 @@ class Viewer:
         batch: list[DuePicture],
         pool: ThreadPoolExecutor,
         under_way: "queue.Queue[_Rebuilt | None]",
-    ) -> None:
+    ) -> Decoder:
+        """Decode `batch` and have its last picture shown; returns the decoder for what follows."""
         newest = None
         for due in batch:
+            if due.picture.codec != self._codec:
+                self._codec = due.picture.codec
+                decoder = Decoder(decoder.synthesizer, self._codec)
             picture = decoder.decode_lr(due.picture.data, due.picture.index)
             self._counters.frames_coded += 1
             self.wants_keyframe = decoder.wants_keyframe
@@ -150,6 +156,7 @@ class Viewer:
         if newest is not None:
             due, picture = newest
             under_way.put((due, pool.submit(decoder.rebuild, picture)))
+        return decoder
 
     def _show_all(self, under_way: "queue.Queue[_Rebuilt | None]") -> None:
         while (rebuilt := under_way.get()) is not None:
@@ -164,6 +171,7 @@ class Viewer:
             self._counters.frames_neural += decoded.neural
             self._counters.synthesize_ms.add(decoded.synthesize_ms)
             self._counters.lr_px = decoded.lr.shape[0]
+            self._counters.lr_codec = due.picture.codec
             self._show(
                 ShownFrame(
                     decoded.frame,

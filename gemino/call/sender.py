@@ -32,11 +32,17 @@ class PictureSender:
         self._keyframe = False
         self._wants_reference = False
         self._primed: EncodedFrame | None = None
-        counters.lr_px = config.rung.size_px
+        self._count_rung(config.rung)
 
     def prime(self, frame: Frame) -> None:
         """Encode the first frame before the call's time runs: its reference takes a while."""
         self._primed = self._run(frame, 0.0, force_keyframe=True)
+
+    def start_over(self, rung: Rung) -> None:
+        """Code as `rung` says after all; before the first `encode`. A primed reference stays."""
+        self._primed = None
+        self.set_rung(rung)
+        self._count_rung(rung)
 
     def encode(self, frame: Frame, time_s: float, force_keyframe: bool) -> bytes:
         """One frame of any size, taken at `time_s`, as one coded LR picture.
@@ -50,7 +56,7 @@ class PictureSender:
         self._counters.lr_bytes += len(encoded.lr)
         self._counters.key_frames += encoded.keyframe
         self._counters.plis += force_keyframe
-        self._counters.lr_px = encoded.rung.size_px
+        self._count_rung(encoded.rung)
         return encoded.lr
 
     def take_reference(self) -> bytes | None:
@@ -73,6 +79,9 @@ class PictureSender:
         """Make a new reference of the next frame, if the last is old enough."""
         with self._lock:
             self._wants_reference = True
+
+    def _count_rung(self, rung: Rung) -> None:
+        self._counters.lr_px, self._counters.lr_codec = rung.size_px, rung.codec
 
     def _run(self, frame: Frame, time_s: float, *, force_keyframe: bool) -> EncodedFrame:
         with self._lock:

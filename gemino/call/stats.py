@@ -65,8 +65,8 @@ class Counters:
     """One peer's view of the media in one direction, since the call's start.
 
     frames: sent, or shown. frames_coded: encoded, or decoded. frames_dropped: late at the sender,
-    or decoded without being shown. synthesize_ms: the receiver's reconstruction; coding_ms: the
-    LR codec. latency_ms: capture to shown.
+    or decoded without being shown. lr_codec, lr_px: of the latest LR picture. synthesize_ms: the
+    receiver's reconstruction; coding_ms: the LR codec. latency_ms: capture to shown.
     """
 
     frames: int = 0
@@ -83,6 +83,7 @@ class Counters:
     plis: int = 0
     garbage: int = 0
     lr_px: int = 0
+    lr_codec: str = ""
     traffic: Traffic = field(default_factory=Traffic)
     coding_ms: Samples = field(default_factory=Samples)
     synthesize_ms: Samples = field(default_factory=Samples)
@@ -108,6 +109,7 @@ def w3c(counters: Counters, *, sends: bool, now: float) -> dict[str, Any]:
         "timestamp": round(now * 1000, 1),
         "frameWidth": counters.lr_px,
         "frameHeight": counters.lr_px,
+        "geminoLrCodec": counters.lr_codec,
         "nackCount": counters.nacks,
         "pliCount": counters.plis,
         "geminoLrBytes": counters.lr_bytes,
@@ -151,7 +153,8 @@ class Meter:
         rates = [kbps(marks[i] - last[i], seconds) for i in range(1, 5)]
         fps = (marks[5] - last[5]) / seconds if seconds > 0 else 0.0
         payload = f"{rates[0]:5.1f} kbps LR +{rates[1]:5.1f} ref +{rates[2]:4.1f} sound"
-        shared = f"{payload} = {rates[3]:5.1f} on the wire | LR {counters.lr_px} px"
+        lr = f"LR {counters.lr_codec or '-'} {counters.lr_px} px"
+        shared = f"{payload} = {rates[3]:5.1f} on the wire | {lr}"
         if sends:
             return f"{shared} | {fps:4.1f} fps sent | encode {counters.coding_ms.recent():4.1f} ms"
         how = "neural" if counters.frames_neural else "classical"

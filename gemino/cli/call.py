@@ -1,7 +1,7 @@
 """`gemino-call`: a call over WebRTC, between two machines or two processes on this one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,8 +10,8 @@ from gemino.errors import CallError, MediaError
 
 _EXAMPLES = """A neural video call over WebRTC.
 
-A small VP8 stream and now and then one sharp picture cross the network; the receiver rebuilds
-the full-size video from both.
+A small AV1 or VP8 stream and now and then one sharp picture cross the network; the receiver
+rebuilds the full-size video from both.
 
 Examples:
 
@@ -57,6 +57,10 @@ def call(
     model: Annotated[
         str, typer.Option(help="Network that rebuilds: a name, a folder, or none.")
     ] = "generic-s",
+    lr_codec: Annotated[
+        Literal["auto", "av1", "vp8"],
+        typer.Option(help="Codec of the small stream; auto: AV1 where both peers have it."),
+    ] = "auto",
     seconds: Annotated[float | None, typer.Option(help="End after so much of the clip.")] = None,
     stats: Annotated[
         Path | None,
@@ -84,7 +88,7 @@ def call(
     # Imported here so that --help is quick and Ctrl-C meets no half-imported library.
     from gemino.call.options import LoopbackOptions, MediaOptions, PeerOptions
 
-    media = MediaOptions(kbps, size, None if model == "none" else model, seconds)
+    media = MediaOptions(kbps, size, None if model == "none" else model, seconds, lr_codec)
     if (loopback_clip is None) == (peer is None):
         raise CallError("give either --loopback CLIP or --peer ROOM; see --help")
     _check_outputs(output, record_lossless)

@@ -84,7 +84,7 @@ def _summary(report: LoopbackReport) -> str:
         f"{report.clip}: {report.seconds:.1f} s at {report.size} px with {report.model}",
         (
             f"  payload {report.payload_kbps:.1f} kbps"
-            f" (LR {report.lr_kbps:.1f} at {report.lr_px} px, references"
+            f" (LR {report.lr_kbps:.1f} of {report.lr_codec} at {report.lr_px} px, references"
             f" {report.reference_kbps:.1f}), sound {report.audio_kbps:.1f},"
             f" on the wire {report.onwire_kbps:.1f}"
         ),

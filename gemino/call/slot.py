@@ -1,0 +1,82 @@
+"""Our LR codec under aiortc's stock sender: frames in, RTP payloads out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import av
+import numpy as np
+from aiortc.codecs.base import Encoder
+from aiortc.codecs.vpx import VpxPayloadDescriptor
+from aiortc.mediastreams import VIDEO_TIME_BASE, convert_timebase
+
+from gemino.call import av1_payload
+from gemino.config import LrCodec
+from gemino.errors import GeminoError
+from gemino.frames import Frame
+
+PAYLOAD_MAX_BYTES = 1_200
+_PICTURE_ID_MODULUS = 1 << 15
+
+EncodePicture = Callable[[Frame, float, bool], bytes]
+"""(frame, media time in seconds, key frame wanted) -> one coded picture."""
+
+
+class LrSlot(Encoder):
+    """Fills the encoder slot of a video sender: runs `encode` and packetises.
+
+    Called in one worker thread at a time. codec: what `encode` gives, to be set before media
+    flows. failure: the error that ended the stream; the stock sender would only log it.
+    """
+
+    def __init__(self, encode: EncodePicture, codec: LrCodec = "vp8") -> None:
+        self.codec = codec
+        self.failure: GeminoError | None = None
+        self.packets = 0
+        self.first: tuple[bytes, int] | None = None
+        """The first payload and its timestamp before the sender's random offset."""
+        self._encode = encode
+        self._picture_id = 0
+
+    def encode(self, frame: object, force_keyframe: bool = False) -> tuple[list[bytes], int]:
+        assert isinstance(frame, av.VideoFrame)
+        assert frame.pts is not None
+        assert frame.time_base is not None
+        timestamp = convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
+        pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+        try:
+            picture = self._encode(pixels, float(frame.pts * frame.time_base), force_keyframe)
+            return self._packetize(picture, timestamp)
+        except GeminoError as error:
+            self.failure = error
+            return [], timestamp
+
+    def pack(self, packet: "av.Packet[Any]") -> tuple[list[bytes], int]:
+        assert packet.pts is not None
+        assert packet.time_base is not None
+        timestamp = convert_timebase(packet.pts, packet.time_base, VIDEO_TIME_BASE)
+        return self._packetize(bytes(packet), timestamp)
+
+    def _packetize(self, picture: bytes, timestamp: int) -> tuple[list[bytes], int]:
+        if self.codec == "av1":
+            payloads = av1_payload.packetize(picture, PAYLOAD_MAX_BYTES)
+        else:
+            payloads = packetize_vp8(picture, self._picture_id)
+        self._picture_id = (self._picture_id + 1) % _PICTURE_ID_MODULUS
+        self.packets += len(payloads)
+        if self.first is None and payloads:
+            self.first = payloads[0], timestamp
+        return payloads, timestamp
+
+
+def packetize_vp8(picture: bytes, picture_id: int) -> list[bytes]:
+    """One coded picture as RTP payloads with VP8 descriptors (RFC 7741, section 4.2)."""
+    payloads = []
+    descriptor = VpxPayloadDescriptor(partition_start=1, partition_id=0, picture_id=picture_id)
+    at = 0
+    while at < len(picture):
+        head = bytes(descriptor)
+        size = PAYLOAD_MAX_BYTES - len(head)
+        payloads.append(head + picture[at : at + size])
+        descriptor.partition_start = 0
+        at += size
+    return payloads
