@@ -1,5 +1,6 @@
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -161,6 +162,16 @@ def test_start_up_counts_references_that_are_there() -> None:
     assert found.payload_bytes == 40 + 5000
     assert found.seconds == pytest.approx(0.3 + 10 / 100_000)
     assert coded.rates.payload_kbps == pytest.approx(0.8 + 12000 * 8 / 1000 / 60)
+
+
+def test_a_first_pass_with_references_is_measured_too(network: Lpips, footage: Footage) -> None:
+    black = np.zeros((256, 256, 3), np.uint8)
+    exact = shown_as(footage, {2: black, 7: footage.originals[7], 12: black, 17: black})
+    assert "lpips_first_pass" not in Judge(network).figures(exact, Faces())
+    twice = replace(exact, references=[Reference(5, 900), Reference(15, 900)])
+    figures = Judge(network).figures(twice, Faces())
+    shown = [metrics.lpips(network, footage.originals[at], black) for at in (12, 17)]
+    assert figures["lpips_first_pass"] == pytest.approx(sum(shown) / 3)  # 2 came too early
 
 
 def test_a_thin_link_takes_as_long_as_the_bytes_do(network: Lpips, footage: Footage) -> None:

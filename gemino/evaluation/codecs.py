@@ -81,6 +81,11 @@ def start_positions(footage: Footage) -> list[int]:
     return sorted(set(positions))
 
 
+def first_pass(footage: Footage) -> dict[int, int]:
+    """Positions in the first pass by the measured places."""
+    return {place: place for place in footage.originals}
+
+
 def kept(footage: Footage) -> frozenset[int]:
     """The positions whose decoded frames are looked at."""
     before = (at - 1 for at in pairs(footage))

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from gemino.evaluation import metrics
-from gemino.evaluation.codecs import Coded, pairs, start_positions
+from gemino.evaluation.codecs import Coded, first_pass, pairs, start_positions
 from gemino.evaluation.landmarks import FaceLandmarker, mouth_opening
 from gemino.evaluation.offline import REFERENCE_BURST
 from gemino.evaluation.pictures import Box
@@ -66,9 +66,24 @@ class Judge:
         }
         if self.vgg is not None:
             figures["lpips_vgg"] = fmean(metrics.lpips(self.vgg, *pair) for pair in some)
-        figures |= self._regions(together, faces)
+        figures |= self._first_pass(coded) | self._regions(together, faces)
         figures |= self._startup(coded, fmean(lpips.values()))
         return figures
+
+    def _first_pass(self, coded: Coded) -> Figures:
+        """LPIPS of a first pass that references were taken in, from the first one's arrival on.
+
+        In the last pass each frame has been seen before, and may even be a reference.
+        """
+        if len(coded.references) < 2:
+            return {}
+        start = coded.references[0].position
+        found = [
+            metrics.lpips(self.network, coded.footage.originals[place], coded.frames[at])
+            for place, at in first_pass(coded.footage).items()
+            if at >= start
+        ]
+        return {"lpips_first_pass": fmean(found)} if found else {}
 
     def _flicker(self, coded: Coded) -> float | None:
         footage = coded.footage

@@ -1,14 +1,13 @@
 """Gemino over a clip without a call: the same Encoder and Decoder, and an ideal link between them.
 
 The link loses nothing. It carries LR pictures as they come and a reference at `REFERENCE_BURST`
-times the total rate, as the sender of a call does; until the reference is there, the receiver
-upsamples.
+times the total rate, as the sender of a call does; until the first one is there, the receiver
+upsamples. What references do not take of the rate, the LR stream has.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
 
 from gemino.config import (
     MAX_KBPS,
@@ -19,16 +18,16 @@ from gemino.config import (
     Rung,
     ladder,
     reference_budget_bytes,
+    reference_kbps,
 )
 from gemino.decoder import Decoder
 from gemino.encoder import Encoder
 from gemino.evaluation.clips import Footage
-from gemino.evaluation.codecs import Coded, Reference, kept
+from gemino.evaluation.codecs import Coded, Reference, first_pass, kept
 from gemino.evaluation.rates import Rates, count, meet
 from gemino.frames import Frame, from_video_frame, resize
-from gemino.runtime import ClassicalSynthesizer, Synthesizer
+from gemino.runtime import Synthesizer
 from gemino.video.lr import LrDecoder, LrEncoder
-from gemino.video.reference import encode_picture
 
 REFERENCE_BURST = 8.0
 """A call lets a reference leave at so many times the rate of the whole stream."""
@@ -52,7 +51,7 @@ class Stream:
 class Gemino:
     """The project's codec.
 
-    synthesizer: rebuilds; its reference is replaced. stream: its LR stream. reference_bytes: most
+    synthesizer: rebuilds; its references are replaced. stream: its LR stream. reference_bytes: most
     of a reference; None: as a call of that rate has it.
     """
 
@@ -67,10 +66,19 @@ class Gemino:
         Raises CodecError where a codec fails.
         """
         most = self.reference_bytes or reference_budget_bytes(kbps, footage.size_px)
-        first = encode_picture(from_video_frame(footage.pictures[0]), most)
-        lr_kbps = max(kbps - len(first) * 8 / 1000 / REFERENCE_AMORTISATION_S, 1.0)
+        share = reference_kbps(kbps, footage.size_px)
+        config = EncoderConfig(
+            footage.size_px,
+            self.stream.rung(kbps - share),
+            footage.fps,
+            reference_max_bytes=most,
+            reference_kbps=share,
+        )
+        # References follow from the pictures alone, so what they take is known beforehand.
+        sent = sum(len(reference) for _, reference in _references(footage, config))
+        lr_kbps = max(kbps - sent * 8 / 1000 / REFERENCE_AMORTISATION_S, 1.0)
         rung = fit(footage, self.stream.rung(lr_kbps), lr_kbps).rung
-        return _play(footage, kbps, rung, most, self.synthesizer)
+        return _play(footage, kbps, replace(config, rung=rung), self.synthesizer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +90,30 @@ class Bicubic:
 
     def run(self, footage: Footage, kbps: float) -> Coded:
         """Code the play with an LR stream of `kbps`. Raises CodecError where the codec fails."""
-        rung = fit(footage, self.stream.rung(kbps), kbps).rung
-        return _play(footage, kbps, rung, 0, ClassicalSynthesizer(footage.size_px))
+        stream = fit(footage, self.stream.rung(kbps), kbps)
+        wanted = kept(footage)
+        shown = enumerate(stream.upsampled(footage.size_px))
+        frames = {position: frame for position, frame in shown if position in wanted}
+        details = {"lr_codec": stream.rung.codec, "lr_px": stream.rung.size_px}
+        return Coded(footage, kbps, [len(p) for p in stream.pictures], frames, details=details)
 
 
-def _play(
-    footage: Footage, kbps: float, rung: Rung, reference_bytes: int, synthesizer: Synthesizer
-) -> Coded:
-    """The whole play through an Encoder and a Decoder; no reference_bytes: no references."""
-    fps = float(footage.fps)
-    config = EncoderConfig(
-        footage.size_px, rung, footage.fps, reference_max_bytes=max(reference_bytes, 1)
-    )
+def _references(footage: Footage, config: EncoderConfig) -> Iterator[tuple[int, bytes]]:
+    """The references that an Encoder sends over the play, by position."""
+    encoder = Encoder(config)
+    for position, place in enumerate(footage.order):
+        now = position / float(footage.fps)
+        coded = encoder.encode(from_video_frame(footage.pictures[place]), now)
+        if coded.reference is not None:
+            yield position, coded.reference
+
+
+def _play(footage: Footage, kbps: float, config: EncoderConfig, synthesizer: Synthesizer) -> Coded:
+    """The whole play through an Encoder and a Decoder."""
+    fps, rung = float(footage.fps), config.rung
     encoder, decoder = Encoder(config), Decoder(synthesizer, rung.codec)
     synthesizer.forget_references()
-    wanted = kept(footage)
+    wanted = kept(footage) | set(first_pass(footage).values())
     frames: dict[int, Frame] = {}
     sizes: list[int] = []
     references: list[Reference] = []
@@ -105,7 +122,7 @@ def _play(
         picture = from_video_frame(footage.pictures[place])
         coded = encoder.encode(picture, position / fps)
         sizes.append(len(coded.lr))
-        if coded.reference is not None and reference_bytes:
+        if coded.reference is not None:
             crossing_s = len(coded.reference) * 8 / 1000 / (REFERENCE_BURST * kbps)
             arrival = Reference(position + round(crossing_s * fps), len(coded.reference))
             references.append(arrival)
@@ -115,11 +132,13 @@ def _play(
         small = decoder.decode_lr(coded.lr, coded.index)
         if small is not None and position in wanted:
             frames[position] = decoder.rebuild(small).frame
-    details: dict[str, Any] = {"lr_codec": rung.codec, "lr_px": rung.size_px}
-    if references:
-        lr = count(sizes[footage.settled :], footage.fps).payload_kbps
-        total = sum(reference.size for reference in references)
-        details |= {"lr_kbps": round(lr, 2), "reference_bytes": total}
+    details = {
+        "lr_codec": rung.codec,
+        "lr_px": rung.size_px,
+        "lr_kbps": round(count(sizes[footage.settled :], footage.fps).payload_kbps, 2),
+        "references": len(references),
+        "reference_bytes": sum(reference.size for reference in references),
+    }
     return Coded(footage, kbps, sizes, frames, references, details)
 
 

@@ -36,6 +36,7 @@ FIGURES = (
     Figure("payload_kbps", "payload kbps", 1),
     Figure("onwire_kbps", "on wire kbps", 1),
     Figure("lpips", "LPIPS", 3),
+    Figure("lpips_first_pass", "first pass", 3),
     Figure("lpips_vgg", "LPIPS VGG", 3),
     Figure("lpips_worst5", "worst 5 %", 3),
     Figure("lpips_mouth", "mouth LPIPS", 3),
