@@ -6,21 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemino.call.adaptation import Adaptation, split
-from gemino.config import MIN_KBPS, REFERENCE_AMORTISATION_S
+from gemino.config import MIN_KBPS
 
 
 @given(st.floats(6, 1000))
 def test_a_split_spends_what_was_asked_and_no_more(total_kbps: float) -> None:
     budget = split(total_kbps, 512)
-    reference_kbps = budget.reference_max_bytes * 8 / 1000 / REFERENCE_AMORTISATION_S
-    spent = budget.rung.video_kbps + reference_kbps
+    spent = budget.rung.video_kbps + budget.reference_kbps
     assert spent <= total_kbps + 1e-6 or budget.rung.video_kbps == MIN_KBPS
     assert spent >= 0.95 * total_kbps
 
 
-def test_the_first_reference_crosses_in_a_second_and_a_half_at_15_kbps() -> None:
+def test_the_first_reference_crosses_in_two_thirds_of_a_second_at_15_kbps() -> None:
     budget = split(15, 512)
-    assert budget.reference_max_bytes * 8 / 1000 / budget.reference_kbps < 1.5
+    assert budget.reference_max_bytes * 8 / 1000 / budget.reference_pace_kbps < 0.67
     assert budget.rung.size_px == 128
 
 

@@ -1,10 +1,10 @@
 """How many bits go where: the budget that LR stream, references and sound share.
 
 The caller states the payload rate of the video, references included; sound comes on top. A
-part of that rate pays for references (`config.reference_budget_bytes`), spread over a minute, and
-the rest is the LR stream. A reference that is under way may leave `_REFERENCE_BURST` times as fast
-as the whole stream: at 15 kbps the first 20 kB cross in 1.4 seconds instead of eleven, and the
-amortised rate is what was asked.
+part of that rate pays for references (`config.reference_kbps`), spread over a minute, and the rest
+is the LR stream. A reference that is under way may leave `_REFERENCE_BURST` times as fast as the
+whole stream: at 15 kbps the first 8 kB cross in half a second instead of four, and the amortised
+rate is what was asked.
 
 `Adaptation` lowers that rate when the network loses packets and climbs back slowly. The receiver's
 bandwidth estimate (REMB) is not asked for: it is bounded by about 1.5 times what arrives and its
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 
 from gemino.config import (
     MIN_KBPS,
-    REFERENCE_AMORTISATION_S,
     LrCodec,
     Rung,
     ladder,
     reference_budget_bytes,
+    reference_kbps,
 )
 
 AUDIO_KBPS = 6.0
@@ -38,21 +38,25 @@ _PAUSE_S = 5.0
 class Budget:
     """One division of the rate.
 
-    rung: the LR stream. reference_kbps: how fast reference chunks may leave while one is under
-    way. reference_max_bytes: how large a reference may be.
+    rung: the LR stream. reference_kbps: what references may cost on average over a minute.
+    reference_max_bytes: how large one may be. reference_pace_kbps: how fast its chunks may leave.
     """
 
     rung: Rung
     reference_kbps: float
     reference_max_bytes: int
+    reference_pace_kbps: float
 
 
 def split(total_kbps: float, output_px: int, codec: LrCodec = "vp8") -> Budget:
-    """Divide `total_kbps` of video payload, the reference amortised over a minute."""
-    reference_max_bytes = reference_budget_bytes(total_kbps, output_px)
-    reference_kbps = reference_max_bytes * 8 / 1000 / REFERENCE_AMORTISATION_S
-    rung = ladder(max(total_kbps - reference_kbps, MIN_KBPS), codec)
-    return Budget(rung, total_kbps * _REFERENCE_BURST, reference_max_bytes)
+    """Divide `total_kbps` of video payload."""
+    references = reference_kbps(total_kbps, output_px)
+    return Budget(
+        rung=ladder(max(total_kbps - references, MIN_KBPS), codec),
+        reference_kbps=references,
+        reference_max_bytes=reference_budget_bytes(total_kbps, output_px),
+        reference_pace_kbps=total_kbps * _REFERENCE_BURST,
+    )
 
 
 class Adaptation:

@@ -111,7 +111,7 @@ class Incoming:
         if isinstance(message, ReferenceOffer | ReferenceChunk):
             answers = self._references.receive(message)
             self.counters.reference_bytes = self._references.bytes_received
-            if (reference := self._references.take()) is not None:
+            while (reference := self._references.take()) is not None:
                 self.viewer.add_reference(reference)
             return answers
         if isinstance(message, CaptureTime):

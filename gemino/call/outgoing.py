@@ -57,9 +57,10 @@ class Outgoing:
             rung=budget.rung,
             fps=min(info.fps, _MAX_FPS),
             reference_max_bytes=budget.reference_max_bytes,
+            reference_kbps=budget.reference_kbps,
         )
         self._pictures = PictureSender(config, self.counters)
-        self._references = ReferenceSender(budget.reference_kbps)
+        self._references = ReferenceSender(budget.reference_pace_kbps)
         clip = info.path
         source = ClipFrames(clip, media.size_px, media.seconds, self.clock)
         self._frames = ReadAhead(source, _FRAMES_AHEAD)
@@ -126,13 +127,13 @@ class Outgoing:
         counters = self.counters
         counters.audio_bytes = self._opus.payload_bytes
         counters.frames_dropped = self.video.dropped
-        if (reference := self._pictures.take_reference()) is not None:
+        for reference in self._pictures.take_references():
             self._references.send(reference)
         messages = self._references.messages(now)
         counters.reference_bytes = self._references.bytes_sent
         if (budget := self._adaptation.update(now)) is not None:
             logger.info("LR stream now %s", budget.rung)
-            self._references.pace_kbps = budget.reference_kbps
+            self._references.pace_kbps = budget.reference_pace_kbps
             self._pictures.set_rung(budget.rung)
         return messages + self._times(now)
 
@@ -159,8 +160,9 @@ class Outgoing:
         ]
 
     def close(self) -> None:
-        """Stop reading the clip."""
+        """Stop reading the clip and making references."""
         self._frames.close()
+        self._pictures.close()
         if self._blocks is not None:
             self._blocks.close()
 

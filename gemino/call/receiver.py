@@ -3,8 +3,8 @@
 One thread decodes every coded picture, in order. Of those that `Playout` says are due together it
 hands the newest to a rebuilder, so that a slow machine skips frames and never falls behind. There
 are two rebuilders, of one core each: a frame does not depend on the one before, and two frames at a
-time waste nothing on waiting for each other, as two cores on one frame do. A last thread shows what
-is rebuilt, in order.
+time waste nothing on waiting for each other, as two cores on one frame do. One thread makes new
+references ready beside them, and a last one shows what is rebuilt, in order.
 """
 
 import logging
@@ -19,7 +19,7 @@ from gemino.call.jitter import Picture
 from gemino.call.playout import DuePicture, Playout
 from gemino.call.recorder import ShownFrame
 from gemino.call.stats import Counters
-from gemino.config import LrCodec
+from gemino.config import REFERENCES_HELD, LrCodec
 from gemino.decoder import DecodedFrame, Decoder
 from gemino.errors import CallError, CodecError, GeminoError
 from gemino.runtime import open_synthesizer
@@ -54,7 +54,7 @@ class Viewer:
         self._counters = counters
         self._show = show
         self._playout = Playout()
-        self._reference: bytes | None = None
+        self._references: list[bytes] = []
         self._closing = False
         self._codec: LrCodec = "vp8"
         self._changed = threading.Condition()
@@ -69,9 +69,10 @@ class Viewer:
             self._changed.notify()
 
     def add_reference(self, data: bytes) -> None:
-        """Hand over a complete reference; the newest wins."""
+        """Hand over a complete reference."""
         with self._changed:
-            self._reference = data
+            self._references.append(data)
+            del self._references[:-REFERENCES_HELD]  # a peer may send faster than we decode
             self._changed.notify()
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -105,26 +106,29 @@ class Viewer:
         shower.start()
         self.ready.set()
         try:
-            with ThreadPoolExecutor(REBUILDERS, thread_name_prefix="rebuilder") as pool:
+            with (
+                ThreadPoolExecutor(REBUILDERS, thread_name_prefix="rebuilder") as pool,
+                ThreadPoolExecutor(1, thread_name_prefix="reference") as beside,
+            ):
                 while (work := self._next_work()) is not None:
-                    batch, reference = work
-                    if reference is not None:
-                        self._use(decoder, reference)
+                    batch, references = work
+                    for reference in references:
+                        beside.submit(self._use, decoder, reference)
                     decoder = self._play(decoder, batch, pool, under_way)
         finally:
             under_way.put(None)
             shower.join()
 
-    def _next_work(self) -> tuple[list[DuePicture], bytes | None] | None:
+    def _next_work(self) -> tuple[list[DuePicture], list[bytes]] | None:
         with self._changed:
-            while not len(self._playout) and self._reference is None:
+            while not len(self._playout) and not self._references:
                 if self._closing:
                     return None
                 self._changed.wait()
-            reference, self._reference = self._reference, None
+            references, self._references = self._references, []
             batch = self._playout.take(time.monotonic())
             self._counters.frames_dropped = self._playout.skipped + self._playout.overflowed
-        return batch, reference
+        return batch, references
 
     def _use(self, decoder: Decoder, reference: bytes) -> None:
         try:

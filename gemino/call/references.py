@@ -2,8 +2,9 @@
 
 Rules that always hold:
 
-- The newest complete reference wins. An offer supersedes whatever is under way in the same
-  direction; chunks of a superseded reference are ignored, not errors.
+- References cross one after another, oldest first; a few wait, and of more the oldest are dropped.
+  An offer supersedes whatever is under way in the same direction; chunks of a superseded reference
+  are ignored, not errors.
 - A reference is used only when every byte is here and its SHA-256 is the one offered.
 - Chunks leave no faster than `pace_kbps`, and at most `WINDOW_BYTES` are unacknowledged, so a
   reference neither starves the LR stream nor piles up in the transport's buffer.
@@ -14,8 +15,9 @@ No socket and no clock: `now` (seconds, monotonic) is an argument.
 """
 
 import hashlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
+from gemino.config import REFERENCES_HELD
 from gemino.errors import WireError
 from gemino.wire import (
     MAX_CHUNK_BYTES,
@@ -28,12 +30,13 @@ from gemino.wire import (
 
 WINDOW_BYTES = 16_384
 ACK_EVERY_BYTES = 4 * MAX_CHUNK_BYTES
-GALLERY = 4
+GALLERY = REFERENCES_HELD
+_MOST_WAITING = 2
 _BURST_BYTES = 2 * MAX_CHUNK_BYTES
 
 
 class ReferenceSender:
-    """Sends one reference at a time; a newer one replaces an unfinished older one.
+    """Sends one reference at a time.
 
     pace_kbps: how fast chunks may leave; may be changed at any time.
     """
@@ -47,6 +50,7 @@ class ReferenceSender:
         self._data = b""
         self._sent = 0
         self._acked = 0
+        self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
         self._allowance = float(_BURST_BYTES)
         self._last: float | None = None
 
@@ -59,7 +63,13 @@ class ReferenceSender:
         return self._offer is None
 
     def send(self, data: bytes) -> None:
-        """Make `data` the reference to bring across; unfinished older ones are dropped."""
+        """Bring `data` across, after those that wait."""
+        if self._offer is None:
+            self._begin(data)
+        else:
+            self._waiting.append(data)
+
+    def _begin(self, data: bytes) -> None:
         self._offer = ReferenceOffer(hashlib.sha256(data).digest(), len(data))
         self._offered = False
         self._data, self._sent, self._acked = data, 0, 0
@@ -109,6 +119,8 @@ class ReferenceSender:
     def _finish(self) -> None:
         self.acknowledged += 1
         self._offer, self._data, self._sent, self._acked = None, b"", 0, 0
+        if self._waiting:
+            self._begin(self._waiting.popleft())
 
 
 class ReferenceReceiver:
@@ -123,15 +135,14 @@ class ReferenceReceiver:
         self._have = bytearray()
         self._missing = 0
         self._unacked = 0
-        self._ready: bytes | None = None
+        self._ready: deque[bytes] = deque(maxlen=GALLERY)
 
     def __repr__(self) -> str:
         return f"ReferenceReceiver({self._missing} bytes missing, {len(self._gallery)} held)"
 
     def take(self) -> bytes | None:
-        """The newest complete reference, once."""
-        ready, self._ready = self._ready, None
-        return ready
+        """The next complete reference, each once, in order."""
+        return self._ready.popleft() if self._ready else None
 
     def receive(self, message: ReferenceOffer | ReferenceChunk) -> list[Message]:
         """Take an offer or a chunk and return what to answer.
@@ -151,7 +162,7 @@ class ReferenceReceiver:
             )
         held = self._gallery.get(offer.sha256)
         if held is not None:
-            self._ready = held
+            self._ready.append(held)
             self._gallery.move_to_end(offer.sha256)
             return [ReferenceHave(offer.sha256)]
         self._offer = offer
@@ -188,7 +199,7 @@ class ReferenceReceiver:
         self._gallery[offer.sha256] = data
         if len(self._gallery) > GALLERY:
             self._gallery.popitem(last=False)
-        self._ready = data
+        self._ready.append(data)
         return [ReferenceAck(offer.reference_id, len(data), True)]
 
     def _drop(self) -> None:

@@ -1,12 +1,14 @@
 """The sending half of a call below the event loop: frames in, coded pictures and references out.
 
 `encode` runs in one worker thread at a time; everything else is called from the event loop. What
-the two share is a lock's worth of state: the newest reference to send and what to change next.
+the two share is a lock's worth of state: references to send and what to change next. References
+are coded in a thread of their own, so that no frame waits for one.
 """
 
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from gemino.call.stats import Counters
 from gemino.config import EncoderConfig, Rung
@@ -23,11 +25,12 @@ class PictureSender:
         counters: Counters,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._encoder = Encoder(config)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="reference")
+        self._encoder = Encoder(config, self._executor)
         self._counters = counters
         self._clock = clock
         self._lock = threading.Lock()
-        self._reference: bytes | None = None
+        self._references: list[bytes] = []
         self._rung: Rung | None = None
         self._keyframe = False
         self._wants_reference = False
@@ -35,7 +38,7 @@ class PictureSender:
         self._count_rung(config.rung)
 
     def prime(self, frame: Frame) -> None:
-        """Encode the first frame before the call's time runs: its reference takes a while."""
+        """Encode the first frame before the call's time runs, and begin with its reference."""
         self._primed = self._run(frame, 0.0, force_keyframe=True)
 
     def start_over(self, rung: Rung) -> None:
@@ -59,11 +62,15 @@ class PictureSender:
         self._count_rung(encoded.rung)
         return encoded.lr
 
-    def take_reference(self) -> bytes | None:
-        """The newest reference that has been made since the last call, if any."""
+    def take_references(self) -> list[bytes]:
+        """The references that have been made since the last call."""
         with self._lock:
-            reference, self._reference = self._reference, None
-        return reference
+            references, self._references = self._references, []
+        return references
+
+    def close(self) -> None:
+        """Make no more references."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def set_rung(self, rung: Rung) -> None:
         """Change the LR stream from the next frame on."""
@@ -99,6 +106,6 @@ class PictureSender:
         self._counters.coding_ms.add((self._clock() - started) * 1000)
         if encoded.reference is not None:
             with self._lock:
-                self._reference = encoded.reference
+                self._references.append(encoded.reference)
             self._counters.references += 1
         return encoded

@@ -75,7 +75,8 @@ class TorchSynthesizer:
         self.output_px = output_px
         self.device = _device(device)
         self._threads = threads
-        self._preparing = threading.Lock()
+        self._lock = threading.Lock()  # of what is held; never kept for long
+        self._preparing = threading.Lock()  # while a reference is encoded
         keep_freed_memory()
         cv2.setNumThreads(threads)  # for the whole process: OpenCV knows no other way
         model = _load(files).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -96,14 +97,14 @@ class TorchSynthesizer:
     def add_reference(self, reference: Frame) -> None:
         """Hold `reference`, square RGB of any size, for the pictures to come."""
         picture = resize(reference, self.output_px)
-        with self._preparing:
-            self._references.append(_Reference(next(self._numbers), picture, thumbnail(picture)))
-            newest = self._references[-1]
-        if self._lr_px is not None:  # not while a frame waits for it
+        newest = _Reference(next(self._numbers), picture, thumbnail(picture))
+        if self._lr_px is not None:  # made ready before any frame can wait for it
             self._prepared(newest, self._lr_px)
+        with self._lock:
+            self._references.append(newest)
 
     def forget_references(self) -> None:
-        with self._preparing:
+        with self._lock:
             self._references.clear()
             self._held.clear()
 
@@ -122,9 +123,9 @@ class TorchSynthesizer:
 
     def _likest(self, lr: Frame) -> "_Reference | None":
         """The reference that is most like `lr`; the last one chosen unless another is better."""
-        with self._preparing:
+        with self._lock:
             references = list(self._references)
-            last = self._chosen
+        last = self._chosen
         if len(references) < 2:
             return references[0] if references else None
         seen = thumbnail(lr)
@@ -138,18 +139,32 @@ class TorchSynthesizer:
     def _prepared(self, reference: "_Reference", lr_px: int) -> tuple[Held, Program]:
         """A reference's features for this LR size, and the program for it."""
         key = (lr_px, reference.number)
-        with self._preparing, torch.inference_mode():
-            held = self._held.get(key)
-            if held is None:
-                tensor = to_tensor(reference.picture, self.device)
-                features = self._model.encode_reference(tensor, lr_px)
-                if lr_px not in self._programs:
-                    self._programs[lr_px] = record(self._model, features, lr_px)
-                held = self._held[key] = self._programs[lr_px].hold(features)
-                if len(self._held) > _KEPT_LR_SIZES * REFERENCES_HELD:
-                    self._held.popitem(last=False)
-            self._held.move_to_end(key)
-            return held, self._programs[lr_px]
+        held = self._ready(key)
+        if held is None:
+            with self._preparing:
+                held = self._ready(key) or self._prepare(reference, key)
+        return held, self._programs[lr_px]
+
+    def _ready(self, key: tuple[int, int]) -> Held | None:
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
+
+    def _prepare(self, reference: "_Reference", key: tuple[int, int]) -> Held:
+        lr_px = key[0]
+        torch.set_num_threads(self._threads)
+        with torch.inference_mode():
+            tensor = to_tensor(reference.picture, self.device)
+            features = self._model.encode_reference(tensor, lr_px)
+            if lr_px not in self._programs:
+                self._programs[lr_px] = record(self._model, features, lr_px)
+            held = self._programs[lr_px].hold(features)
+        with self._lock:
+            self._held[key] = held
+            if len(self._held) > _KEPT_LR_SIZES * REFERENCES_HELD:
+                self._held.popitem(last=False)
+        return held
 
     def _use(self, model: GeminoNet, precision: Precision) -> None:
         """Run `model` in this format: cast once, rather than at every layer of every frame."""
