@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from gemino.cli.main import main
+from gemino.config import LrCodec, ladder
 from gemino.container import PictureRecord, ReferenceRecord, read_header, read_records
 from gemino.frames import prepare
 from gemino.media import MovieWriter, probe, read_frames
@@ -93,16 +94,22 @@ def encoded(clip: Path, model: ModelFiles, tmp_path_factory: pytest.TempPathFact
     return gem
 
 
-@pytest.mark.parametrize("kbps", [15, 60])
-def test_the_rate_asked_for_is_the_rate_of_the_file(tmp_path: Path, kbps: int) -> None:
+@pytest.mark.parametrize(("kbps", "codec"), [(15, "vp8"), (15, "av1"), (60, "av1")])
+def test_the_rate_asked_for_is_the_rate_of_the_file(
+    tmp_path: Path, kbps: int, codec: LrCodec
+) -> None:
     gem = tmp_path / "webcam.gem"
-    said = figures("encode", SAMPLES / "address.mp4", "-o", gem, "--kbps", kbps, "--model", "none")
+    options = ["--kbps", kbps, "--model", "none"]
+    options += ["--lr-codec", "vp8"] if codec == "vp8" else []
+    said = figures("encode", SAMPLES / "address.mp4", "-o", gem, *options)
     assert said["payload_kbps"] == pytest.approx(kbps, rel=0.06)
     assert (said["frames"], said["fps"], said["output_px"]) == (252, 25.0, 512)
-    assert said["lr_px"] == (256 if kbps == 60 else 128)
+    assert (said["lr_px"], said["lr_codec"]) == (ladder(0.9 * kbps, codec).size_px, codec)
     assert said["container_bytes"] == gem.stat().st_size
     with gem.open("rb") as file:
-        records = list(read_records(file, read_header(file).codec))
+        header = read_header(file)
+        records = list(read_records(file, header.codec))
+    assert header.codec == codec
     lr_bytes = sum(len(r.data) for r in records if isinstance(r, PictureRecord))
     reference_bytes = sum(len(r.data) for r in records if isinstance(r, ReferenceRecord))
     assert (said["lr_bytes"], said["reference_bytes"]) == (lr_bytes, reference_bytes)
@@ -158,8 +165,9 @@ def test_a_truncated_clip_is_encoded_as_far_as_it_goes(tmp_path: Path) -> None:
 def test_one_frame_is_a_clip(tmp_path: Path) -> None:
     with MovieWriter(tmp_path / "one.mkv", (61, 35), Fraction(30)) as movie:
         movie.write(np.full((35, 61, 3), 200, np.uint8), 0.0)
-    said = figures("encode", tmp_path / "one.mkv", "-o", tmp_path / "a.gem", "--model", "none")
-    assert said["frames"] == 1
+    options = ["--model", "none", "--lr-codec", "vp8"]
+    said = figures("encode", tmp_path / "one.mkv", "-o", tmp_path / "a.gem", *options)
+    assert (said["frames"], said["lr_codec"]) == (1, "vp8")
     assert figures("decode", tmp_path / "a.gem", "-o", tmp_path / "a.mp4")["frames"] == 1
     assert (probe(tmp_path / "a.mp4").width, probe(tmp_path / "a.mp4").height) == (512, 512)
 

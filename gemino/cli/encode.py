@@ -26,7 +26,6 @@ from gemino.errors import MediaError
 from gemino.media import ClipInfo, DamagedMediaError, probe, read_frames
 from gemino.zoo import DEFAULT_MODEL, find
 
-_CODEC: LrCodec = "vp8"
 _TOLERANCE = 0.05
 _MAX_PASSES = 4
 
@@ -78,6 +77,9 @@ def encode(
     model: Annotated[
         str, typer.Option(help="Model to name in the file for decoding, or none.")
     ] = DEFAULT_MODEL,
+    lr_codec: Annotated[
+        Literal["av1", "vp8"], typer.Option(help="Codec of the low-resolution stream.")
+    ] = "av1",
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON.")] = False,
 ) -> None:
     """Encode a clip into a .gem file: every byte of video that a call would send.
@@ -90,7 +92,7 @@ def encode(
     refuse_same(clip, output)
     if not output.parent.is_dir():
         raise MediaError(f"{output}: cannot be written (no such folder)")
-    header = _header(info, int(size), model)
+    header = _header(info, int(size), lr_codec, model)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".gemino-") as folder:
         best, passes = _search_rate(info, header, kbps, Path(folder))
         best.path.replace(output)
@@ -99,30 +101,30 @@ def encode(
         raise MediaError(f"{best.damage}; {output} holds the {best.frames} good frames")
 
 
-def _header(info: ClipInfo, size_px: int, model: str) -> Header:
+def _header(info: ClipInfo, size_px: int, codec: LrCodec, model: str) -> Header:
     fps = max(info.fps, Fraction(1)).limit_denominator(1001)
     if model == NO_MODEL:
-        return Header(size_px, fps, _CODEC, info.frames)
+        return Header(size_px, fps, codec, info.frames)
     files = find(model)
-    return Header(size_px, fps, _CODEC, info.frames, files.config.name, bytes.fromhex(files.sha256))
+    return Header(size_px, fps, codec, info.frames, files.config.name, bytes.fromhex(files.sha256))
 
 
 def _search_rate(info: ClipInfo, header: Header, kbps: float, folder: Path) -> tuple[Coded, int]:
     """Encode until the payload is within 5 % of `kbps` or comes no closer; the best and the count.
 
-    libvpx holds a rate over many seconds and within its quantisers; how far a short clip lands
+    Encoders hold a rate over many seconds and within their quantisers; how far a short clip lands
     from it shows only when it is coded.
     """
     reference_bytes = reference_budget_bytes(kbps, header.output_px)
     wanted = kbps - reference_bytes * 8 / REFERENCE_AMORTISATION_S / 1000
-    size_px = min(ladder(wanted, _CODEC).size_px, header.output_px)
+    size_px = min(ladder(wanted, header.codec).size_px, header.output_px)
     asked = max(wanted, MIN_KBPS)
     best: Coded | None = None
     count = 0
     while count < _MAX_PASSES:
         count += 1
         config = EncoderConfig(
-            header.output_px, Rung(_CODEC, size_px, asked), header.fps, reference_bytes
+            header.output_px, Rung(header.codec, size_px, asked), header.fps, reference_bytes
         )
         coded = _encode_once(info, header, config, folder / f"{count}.gem", count)
         if best is None or abs(coded.payload_kbps - kbps) < abs(best.payload_kbps - kbps):
@@ -194,6 +196,7 @@ def _report(
             "lr_kbps": round(coded.lr_kbps, 3),
             "references": coded.references,
             "lr_px": coded.rung.size_px,
+            "lr_codec": coded.rung.codec,
             "output_px": header.output_px,
             "passes": passes,
             "model": header.model or NO_MODEL,
@@ -203,7 +206,8 @@ def _report(
     typer.echo(
         f"{output}: {coded.frames} frames of {header.output_px} px in {coded.seconds:.2f} s, "
         f"{coded.container_bytes} bytes\n"
-        f"LR stream: {coded.rung.size_px} px, {coded.lr_bytes} bytes, {coded.lr_kbps:.2f} kbps; "
+        f"LR stream: {coded.rung.codec} of {coded.rung.size_px} px, {coded.lr_bytes} bytes, "
+        f"{coded.lr_kbps:.2f} kbps; "
         f"references: {coded.references}, {coded.reference_bytes} bytes\n"
         f"payload: {coded.payload_kbps:.2f} kbps of {kbps:g} asked, references spread over "
         f"{max(REFERENCE_AMORTISATION_S, coded.seconds):.0f} s; {alone_kbps:.2f} kbps over the "
