@@ -2,9 +2,11 @@
 
 import os
 import sys
+import threading
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -15,6 +17,7 @@ from gemino import media
 from gemino.config import LrCodec, Rung
 from gemino.errors import CodecError
 from gemino.frames import Frame, from_video_frame, prepare, resize
+from gemino.video import lr
 from gemino.video.lr import LrDecoder, LrEncoder
 from gemino.video.reference import encode_picture
 from gemino.video.vpx import picture_size_px
@@ -215,3 +218,37 @@ def test_a_picture_that_is_not_square_is_refused() -> None:
     data = bytes(context.encode(av.VideoFrame(128, 64, "yuv420p"))[0])
     with pytest.raises(CodecError, match="128x64"):
         LrDecoder("vp8").decode(data)
+
+
+class _Stuck:
+    """An encoder that never comes back, as SVT-AV1 was seen to do; it cannot be made to."""
+
+    def encode(self, _: object) -> list[av.Packet[Any]]:
+        threading.Event().wait()
+        return []
+
+
+def test_an_encoder_that_stalls_is_replaced_and_the_stream_goes_on(
+    talk: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lr, "_STALLED_S", 0.5)
+    encoder, decoder = LrEncoder(Rung("av1", 128, 20)), LrDecoder("av1")
+    keys = []
+    for index in range(6):
+        if index == 3:
+            monkeypatch.setattr(encoder, "_context", _Stuck())
+        coded = encoder.encode(resize(talk[index], 128))
+        assert decoder.decode(coded.data).shape == (128, 128, 3)
+        keys.append(coded.keyframe)
+    assert keys == [True, False, False, True, False, False]
+
+
+def test_an_encoder_that_stalls_again_is_a_codec_error(
+    talk: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lr, "_STALLED_S", 0.05)
+    encoder = LrEncoder(Rung("av1", 128, 20))
+    monkeypatch.setattr(lr, "_open_encoder", lambda *_: _Stuck())
+    monkeypatch.setattr(encoder, "_context", _Stuck())
+    with pytest.raises(CodecError, match="stalled"):
+        encoder.encode(resize(talk[0], 128))

@@ -13,6 +13,7 @@ class Library:
 
     encoder, decoder: FFmpeg's names. encoder_options: of an encoder for a rung. opening: a context
     to open an encoder in. fresh_keyframes: a key frame on demand comes from a fresh encoder.
+    may_stall: an encoder was seen to stop for ever; it is given up and replaced.
     """
 
     encoder: str
@@ -21,3 +22,4 @@ class Library:
     decoder_options: Mapping[str, str] = field(default_factory=dict)
     opening: Callable[[], AbstractContextManager[None]] = nullcontext
     fresh_keyframes: bool = False
+    may_stall: bool = False

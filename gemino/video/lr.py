@@ -11,9 +11,12 @@ habits of the libraries decide its shape:
   the next key frame. `LrDecoder` therefore wants to be told picture numbers and says `intact`.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
+from typing import Any
 
 import av
 from av.video.codeccontext import VideoCodecContext
@@ -23,8 +26,13 @@ from gemino.config import MAX_LR_PX, LrCodec, Rung
 from gemino.errors import CodecError
 from gemino.frames import Frame, from_video_frame, to_video_frame
 from gemino.video import av1, vpx
+from gemino.video.guard import within
 from gemino.video.library import Library
 
+logger = logging.getLogger(__name__)
+
+_STALLED_S = 2.0
+"""No honest picture takes a tenth of that."""
 _LIBRARIES: Mapping[LrCodec, Library] = {"vp8": vpx.VP8, "vp9": vpx.VP9, "av1": av1.AV1}
 MAX_PICTURE_BYTES = 1_000_000
 """No honest LR picture is larger; refuse before the decoder sees it."""
@@ -65,16 +73,30 @@ class LrEncoder:
             raise ValueError(f"frame must be [{side}, {side}, 3], not {list(frame.shape)}")
         if force_keyframe and self._pts and _LIBRARIES[self.rung.codec].fresh_keyframes:
             self.reconfigure(self.rung)
-        picture = to_video_frame(frame, self._pts, 1 / self.fps)
-        picture.pict_type = PictureType.I if force_keyframe else PictureType.NONE
-        self._pts += 1
         try:
-            packets = self._context.encode(picture)
-        except av.FFmpegError as error:
-            raise CodecError(f"{self.rung.codec} encoder failed: {error}") from error
+            packets = self._encode(frame, force_keyframe)
+        except TimeoutError:
+            logger.warning("the %s encoder stalled and is replaced", self.rung.codec)
+            self.reconfigure(self.rung)
+            try:
+                packets = self._encode(frame, force_keyframe)
+            except TimeoutError as error:
+                raise CodecError(f"{self.rung.codec} encoder stalled: {error}") from error
         if len(packets) != 1:
             raise CodecError(f"{self.rung.codec} encoder gave {len(packets)} pictures, not one")
         return EncodedPicture(bytes(packets[0]), packets[0].is_keyframe)
+
+    def _encode(self, frame: Frame, force_keyframe: bool) -> list[av.Packet[Any]]:
+        picture = to_video_frame(frame, self._pts, 1 / self.fps)
+        picture.pict_type = PictureType.I if force_keyframe else PictureType.NONE
+        self._pts += 1
+        call = partial(self._context.encode, picture)
+        try:
+            if _LIBRARIES[self.rung.codec].may_stall:
+                return within(_STALLED_S, call)
+            return call()
+        except av.FFmpegError as error:
+            raise CodecError(f"{self.rung.codec} encoder failed: {error}") from error
 
 
 class LrDecoder:

@@ -15,6 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 from gemino.errors import CodecError
 from gemino.frames import Frame, from_video_frame, to_video_frame
 from gemino.svtav1 import quiet_svt_av1
+from gemino.video.guard import within
 
 _TAG_AV1 = 1
 MAX_REFERENCE_BYTES = 1_000_000
@@ -27,6 +28,8 @@ _CRF_START = 32
 _CRF_PER_HALVING = 10.0
 """Measured slope: ten steps of CRF halve the bytes of a head-and-shoulders picture."""
 _SEARCH_STEPS = 5
+_STALLED_S = 10.0
+"""The encoder may stall (`video.av1`); no honest picture takes a tenth of that."""
 
 
 def encode_picture(frame: Frame, max_bytes: int) -> bytes:
@@ -101,7 +104,7 @@ def _encode_av1(frame: Frame, crf: int) -> bytes:
         with quiet_svt_av1():
             context.open()
         picture = to_video_frame(frame, 0, Fraction(1))
-        packets = context.encode(picture) + context.encode(None)
-    except av.FFmpegError as error:
+        packets = within(_STALLED_S, lambda: context.encode(picture) + context.encode(None))
+    except (av.FFmpegError, TimeoutError) as error:
         raise CodecError(f"reference cannot be coded: {error}") from error
     return bytes([_TAG_AV1]) + b"".join(bytes(packet) for packet in packets)
