@@ -25,6 +25,8 @@ from aiortc.codecs.opus import OpusDecoder
 from aiortc.codecs.vpx import VpxPayloadDescriptor, vp8_depayload
 from aiortc.exceptions import OperationError
 from aiortc.jitterbuffer import JitterFrame
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
+from aiortc.rtp import RtpPacket
 
 from gemino.call import payload
 from gemino.call.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, OpusEncoder, Samples, SoundTrack
@@ -196,6 +198,42 @@ def test_the_slot_packetises_av1_where_that_was_agreed() -> None:
     slot = LrSlot(lambda *_: b"no temporal unit", "av1")
     assert slot.encode(video_frame()) == ([], 0)
     assert isinstance(slot.failure, CodecError)
+
+
+async def test_a_picture_lost_for_good_is_noticed_and_a_key_frame_mends_it() -> None:
+    """AV1 from the slot through `VideoTap` and buffer to the decoder, as aiortc delivers it."""
+    encoder, decoder, buffer = LrEncoder(Rung("av1", 64, 20)), LrDecoder("av1"), PictureBuffer()
+    key_wanted = False
+    slot = LrSlot(lambda frame, *_: encoder.encode(frame, force_keyframe=key_wanted).data, "av1")
+    peer = connection()
+    receiver: Any = peer.addTransceiver("video").receiver
+    receiver._RTCRtpReceiver__codecs = {103: RTCRtpCodecParameters("video/AV1", 90_000, None, 103)}
+    arrived: list[Packet] = []
+    tap = VideoTap(receiver, arrived.append)
+    intact: list[bool] = []
+    for number in range(12):
+        now = number / 30
+        payloads, timestamp = slot.encode(video_frame(number))
+        assert len(payloads) == 1
+        packet = RtpPacket(103, 1, 65_530 + number & 0xFFFF, timestamp, 1, payloads[0])
+        if number != 4:
+            receiver._RTCRtpReceiver__jitter_buffer.add(packet)
+            buffer.add(arrived.pop(), now)
+        for picture in buffer.take(now + (1.0 if number >= 6 else 0.0)):
+            decoder.decode(picture.data, picture.index)
+            intact.append(decoder.intact)
+        key_wanted = bool(intact) and not decoder.intact
+    assert intact == [True] * 4 + [False] * 2 + [True] * 5
+    junk = RtpPacket(103, 1, 7, 0)
+    for junk.payload in (b"", b"\x10", b"\x98x", b"\x20\xff\xff"):
+        receiver._RTCRtpReceiver__jitter_buffer.add(junk)
+    junk.payload_type, junk.payload = 99, b"\x10\x30"  # H.264 is none of ours
+    receiver._RTCRtpReceiver__jitter_buffer.add(junk)
+    assert arrived == []
+    request = tap.pli()
+    assert request is not None
+    await request
+    await peer.close()
 
 
 def test_an_encoder_that_fails_is_noticed_and_not_only_logged() -> None:
