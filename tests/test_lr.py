@@ -223,7 +223,7 @@ def test_a_picture_that_is_not_square_is_refused() -> None:
 class _Stuck:
     """An encoder that never comes back, as SVT-AV1 was seen to do; it cannot be made to."""
 
-    def encode(self, _: object) -> list[av.Packet[Any]]:
+    def encode(self, _: object) -> "list[av.Packet[Any]]":
         threading.Event().wait()
         return []
 
