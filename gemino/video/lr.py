@@ -86,7 +86,7 @@ class LrEncoder:
             raise CodecError(f"{self.rung.codec} encoder gave {len(packets)} pictures, not one")
         return EncodedPicture(bytes(packets[0]), packets[0].is_keyframe)
 
-    def _encode(self, frame: Frame, force_keyframe: bool) -> ""list[av.Packet[Any]]"":
+    def _encode(self, frame: Frame, force_keyframe: bool) -> "list[av.Packet[Any]]":
         picture = to_video_frame(frame, self._pts, 1 / self.fps)
         picture.pict_type = PictureType.I if force_keyframe else PictureType.NONE
         self._pts += 1
