@@ -19,6 +19,7 @@ from gemino.config import (
     Rung,
     ladder,
     reference_budget_bytes,
+    reference_kbps,
 )
 from gemino.container import GemWriter, Header
 from gemino.encoder import Encoder
@@ -116,7 +117,8 @@ def _search_rate(info: ClipInfo, header: Header, kbps: float, folder: Path) -> t
     from it shows only when it is coded.
     """
     reference_bytes = reference_budget_bytes(kbps, header.output_px)
-    wanted = kbps - reference_bytes * 8 / REFERENCE_AMORTISATION_S / 1000
+    for_references = reference_kbps(kbps, header.output_px)
+    wanted = kbps - for_references
     size_px = min(ladder(wanted, header.codec).size_px, header.output_px)
     asked = max(wanted, MIN_KBPS)
     best: Coded | None = None
@@ -124,7 +126,11 @@ def _search_rate(info: ClipInfo, header: Header, kbps: float, folder: Path) -> t
     while count < _MAX_PASSES:
         count += 1
         config = EncoderConfig(
-            header.output_px, Rung(header.codec, size_px, asked), header.fps, reference_bytes
+            header.output_px,
+            Rung(header.codec, size_px, asked),
+            header.fps,
+            reference_bytes,
+            for_references,
         )
         coded = _encode_once(info, header, config, folder / f"{count}.gem", count)
         if best is None or abs(coded.payload_kbps - kbps) < abs(best.payload_kbps - kbps):
