@@ -24,7 +24,7 @@ from gemino.config import REFERENCE_AMORTISATION_S, REFERENCES_HELD, EncoderConf
 from gemino.frames import Frame, prepare, resize
 from gemino.likeness import Thumbnail, difference, thumbnail
 from gemino.video.lr import LrEncoder
-from gemino.video.reference import encode_picture
+from gemino.video.reference import PictureEncoder
 
 # Over fifteen clips of talking heads `difference` is at most 8 from one frame to the next, 15 in
 # two with wild movement; at cuts between scenes at least 29. Cuts between two takes of one scene
@@ -65,6 +65,7 @@ class Encoder:
         self._lr = LrEncoder(config.rung, config.fps)
         self._index = 0
         self._references = _ReferenceSchedule(config)
+        self._pictures = PictureEncoder(config.reference_max_bytes)
         self._executor = executor
         self._under_way: Future[bytes] | None = None
 
@@ -98,12 +99,11 @@ class Encoder:
     def _reference(self, picture: Frame, small: Frame, now: float) -> bytes | None:
         # Watched on every frame: a cut is seen only between neighbours.
         due = self._references.due(thumbnail(small), now, busy=self._under_way is not None)
-        most = self.config.reference_max_bytes
         if self._executor is None:
-            data = encode_picture(picture, most) if due else None
+            data = self._pictures.encode(picture) if due else None
         else:
             if due:
-                self._under_way = self._executor.submit(encode_picture, picture, most)
+                self._under_way = self._executor.submit(self._pictures.encode, picture)
             if self._under_way is None or not self._under_way.done():
                 return None
             data, self._under_way = self._under_way.result(), None

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from fractions import Fraction
 from typing import TypeVar
 
+import cv2
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.stats import RTCTransportStats
@@ -67,6 +68,9 @@ class Peer:
     async def run(self) -> None:
         """Hold the call from join to Bye; raises a GeminoError where that fails, Interrupted."""
         options = self.options
+        # For the whole process. Other threads have the cores busy, and OpenCV's would wait for
+        # one another: a picture takes half as much CPU time again on two of them.
+        cv2.setNumThreads(1)
         if options.local:
             use_loopback_addresses()
         if options.clip is not None:

@@ -20,7 +20,7 @@ from gemino.media.reading import reason
 # Talking head, CPU ms a frame at 512 / 1024 px, one thread: VP9 cpu-used 8 crf 26 2.1 / 13
 # (38.8 / 40.2 dB); SVT-AV1 preset 12 crf 26 3.4 / 8.2 (38.2 / 38.3 dB), preset 10 5.4 / 14.8.
 # SVT-AV1 spends half the bits, but holds frames back and starts threads that a call would miss.
-_VP9 = {"deadline": "realtime", "cpu-used": "8", "crf": "22", "lag-in-frames": "0"}
+_VP9 = {"deadline": "realtime", "cpu-used": "8", "crf": "28", "lag-in-frames": "0"}
 # delay_moov: the header waits for the first second and can so say how AAC's priming is cut.
 _FRAGMENTED = {"movflags": "frag_keyframe+delay_moov+default_base_moof"}
 

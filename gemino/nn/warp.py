@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+_TINY = 1e-12  # in a sum of squares: a vector of zeros stays one
+
 
 def warp(x: Tensor, flow: Tensor) -> Tensor:
     """Sample `x` [B, C, H, W] at each pixel's own place plus `flow` [B, 2, H, W].
@@ -31,20 +33,25 @@ def correlation(target: Tensor, reference: Tensor, radius: int) -> Tensor:
 
     A row of the target is multiplied with a whole row of the reference, and the 2r+1 diagonals
     that are wanted are read out of the product: more arithmetic than a product for each
-    displacement, and a tenth of the operations.
+    displacement, and a tenth of the operations. Products are taken in the target's dtype.
     """
     size = 2 * radius + 1
     batch, _, height, width = target.shape
     span = width + 2 * radius
-    rows = functional.normalize(target.float(), dim=1).permute(0, 2, 3, 1).contiguous()
-    padded = functional.pad(functional.normalize(reference.float(), dim=1), [radius] * 4)
-    columns = padded.permute(0, 2, 1, 3).contiguous()  # [B, H + 2r, C, W + 2r]
+    kind = target.dtype
+    rows = _unit_vectors(target).to(kind)
+    columns = _unit_vectors(functional.pad(reference, [radius] * 4)).to(kind).transpose(2, 3)
     shape = (batch, size, height, width)
     diagonals = (height * width * span, 1, width * span, span + 1)  # (x, x + dx) for each dx
-    return torch.cat(
-        [
-            torch.matmul(rows, columns[:, dy : dy + height]).as_strided(shape, diagonals)
-            for dy in range(size)
-        ],
-        dim=1,
-    )
+    products = [
+        torch.matmul(rows, columns[:, dy : dy + height]).as_strided(shape, diagonals)
+        for dy in range(size)
+    ]
+    return torch.cat(products, dim=1).float()
+
+
+def _unit_vectors(x: Tensor) -> Tensor:
+    """`x` [B, C, H, W] as [B, H, W, C] float32, each vector of length 1 (or 0)."""
+    inner = x.permute(0, 2, 3, 1).float()
+    length = inner.square().sum(dim=-1, keepdim=True)
+    return (inner * torch.rsqrt(length + _TINY)).contiguous()
