@@ -17,9 +17,9 @@ def test_a_split_spends_what_was_asked_and_no_more(total_kbps: float) -> None:
     assert spent >= 0.95 * total_kbps
 
 
-def test_the_first_reference_crosses_in_two_thirds_of_a_second_at_15_kbps() -> None:
+def test_the_first_reference_crosses_in_a_second_at_15_kbps() -> None:
     budget = split(15, 512)
-    assert budget.reference_max_bytes * 8 / 1000 / budget.reference_pace_kbps < 0.67
+    assert budget.reference_max_bytes * 8 / 1000 / budget.reference_pace_kbps < 1.0
     assert budget.rung.size_px == 128
 
 

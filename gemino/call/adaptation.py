@@ -3,7 +3,7 @@
 The caller states the payload rate of the video, references included; sound comes on top. A
 part of that rate pays for references (`config.reference_kbps`), spread over a minute, and the rest
 is the LR stream. A reference that is under way may leave `_REFERENCE_BURST` times as fast as the
-whole stream: at 15 kbps the first 8 kB cross in half a second instead of four, and the amortised
+whole stream: at 15 kbps the first 12 kB cross in 0.8 seconds instead of seven, and the amortised
 rate is what was asked.
 
 `Adaptation` lowers that rate when the network loses packets and climbs back slowly. The receiver's
