@@ -4,6 +4,7 @@ Plain frozen dataclasses: no files, no environment. `ladder` is the one place th
 bitrate into a low-resolution stream.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
@@ -101,13 +102,19 @@ def reference_budget_bytes(total_kbps: float, output_px: int) -> int:
     return int(max(most, _MIN_REFERENCE_BYTES))
 
 
-# The LR size that each target bitrate buys at about 30 fps: VP8's floor at 30 fps is 9-14 kbps at
-# 128 px, 28 at 256 px and 97 at 512 px, and a starved stream is worse than a smaller one.
-_LADDER_KBPS_TO_PX = ((300.0, 512), (40.0, 256), (8.0, 128), (0.0, 64))
+# The LR size that each bitrate buys at about 30 fps. VP8's floor is 9-14 kbps at 128 px, 28 at
+# 256 px and 97 at 512 px, and a starved stream is worse than a smaller one. AV1's are measured hulls
+# (docs/lr-codecs.md).
+_VPX_LADDER = ((300.0, 512), (40.0, 256), (8.0, 128), (0.0, 64))
+_LADDER_KBPS_TO_PX: Mapping[LrCodec, tuple[tuple[float, int], ...]] = {
+    "vp8": _VPX_LADDER,
+    "vp9": _VPX_LADDER,
+    "av1": ((200.0, 512), (20.0, 256), (6.0, 128), (0.0, 64)),
+}
 
 
-def ladder(video_kbps: float, codec: LrCodec = "vp8") -> Rung:
+def ladder(video_kbps: float, codec: LrCodec = "av1") -> Rung:
     """The rung for `video_kbps` of LR payload (clamped to 5..1000)."""
     kbps = min(max(video_kbps, MIN_KBPS), MAX_KBPS)
-    size_px = next(px for floor, px in _LADDER_KBPS_TO_PX if kbps >= floor)
+    size_px = next(px for floor, px in _LADDER_KBPS_TO_PX[codec] if kbps >= floor)
     return Rung(codec, size_px, kbps)

@@ -14,6 +14,7 @@ favour:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import av
@@ -25,12 +26,15 @@ from gemino.evaluation.clips import Footage
 from gemino.evaluation.codecs import Coded, kept
 from gemino.evaluation.rates import meet
 from gemino.frames import Frame, from_video_frame
-from gemino.svtav1 import silence_svt_av1
+from gemino.svtav1 import quiet_svt_av1
+from gemino.video.guard import within
 
 AnchorCodec = Literal["vp8", "vp9", "av1", "x265"]
 ANCHOR_CODECS: tuple[AnchorCodec, ...] = get_args(AnchorCodec)
 
 _ASKED_KBPS = (2.0, 100_000.0)
+_STALLED_S = 60.0
+"""An encoder may stall for ever (`video.av1`); no honest picture takes so long."""
 
 # libvpx in constant bitrate mode needs minimum, maximum and target alike.
 _VPX = {
@@ -127,7 +131,8 @@ def _code(codec: AnchorCodec, footage: Footage, wanted_kbps: float, asked_kbps: 
     try:
         for position in range(len(footage.order) + 1):
             ended = position == len(footage.order)
-            coded = encoder.encode(None if ended else footage.picture(position))
+            picture = None if ended else footage.picture(position)
+            coded = within(_STALLED_S, partial(encoder.encode, picture))
             sizes += [packet.size for packet in coded]
             decoded = [image for packet in coded for image in decoder.decode(packet)]
             if ended:
@@ -136,7 +141,7 @@ def _code(codec: AnchorCodec, footage: Footage, wanted_kbps: float, asked_kbps: 
                 if shown in wanted:
                     frames[shown] = from_video_frame(image)
                 shown += 1
-    except av.FFmpegError as error:
+    except (av.FFmpegError, TimeoutError) as error:
         raise CodecError(f"{codec} fails at {footage.size_px} px: {error}") from error
     if not shown == len(sizes) == len(footage.order):
         raise CodecError(
@@ -149,8 +154,6 @@ def _open(
     codec: AnchorCodec, footage: Footage, kbps: float
 ) -> tuple[VideoCodecContext, VideoCodecContext]:
     settings = _SETTINGS[codec]
-    if codec == "av1":
-        silence_svt_av1()
     bits = round(kbps * 1000)
     try:
         encoder = av.CodecContext.create(settings.encoder, "w")
@@ -168,7 +171,8 @@ def _open(
             k: v.format(bits=bits, kbps=max(round(kbps), 1)) for k, v in settings.options.items()
         }
         decoder.options = dict(settings.decoder_options)
-        encoder.open()
+        with quiet_svt_av1():
+            encoder.open()
     except UnknownCodecError as error:
         raise CodecError(
             f"{codec}: this FFmpeg has no {settings.encoder}; leave {codec} out"
