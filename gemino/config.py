@@ -103,8 +103,9 @@ def reference_budget_bytes(total_kbps: float, output_px: int) -> int:
 
 
 # The LR size that each bitrate buys at about 30 fps. VP8's floor is 9-14 kbps at 128 px, 28 at
-# 256 px and 97 at 512 px, and a starved stream is worse than a smaller one. AV1's follow LPIPS of the
-# rebuilt 512 px: 64 and 128 px are equal at 6 kbps, 128 leads 192 and 256 at 17, 256 leads at 50.
+# 256 px and 97 at 512 px, and a starved stream is worse than a smaller one. AV1's follow the LPIPS
+# of the rebuilt 512 px: 64 and 128 px are equal at 6 kbps, 128 leads 192 and 256 at 17, 256 leads
+# at 50.
 _VPX_LADDER = ((300.0, 512), (40.0, 256), (8.0, 128), (0.0, 64))
 _LADDER_KBPS_TO_PX: Mapping[LrCodec, tuple[tuple[float, int], ...]] = {
     "vp8": _VPX_LADDER,
