@@ -37,6 +37,7 @@ from tiny_model import write_tiny_model
 SAMPLES = Path(__file__).parents[1] / "samples"
 ADDRESS = SAMPLES / "address.mp4"
 SIZE_PX = 256
+KBPS = 22.0  # enough for the small picture to follow a face, and too little for a larger one
 CLASSICAL = MediaOptions(size_px=SIZE_PX, model=None)
 
 
@@ -66,7 +67,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoopbackReport, Path
     folder = tmp_path_factory.mktemp("call")
     options = LoopbackOptions(
         ADDRESS,
-        MediaOptions(kbps=15, size_px=SIZE_PX, model=None, seconds=4),
+        MediaOptions(kbps=KBPS, size_px=SIZE_PX, model=None, seconds=4),
         output=folder / "received.mp4",
         record_lossless=folder / "shown.mkv",
         stats=folder / "stats.jsonl",
@@ -91,7 +92,8 @@ def test_most_frames_are_sent_and_shown(call: tuple[LoopbackReport, Path]) -> No
 
 def test_the_rates_are_those_asked_for_and_add_up(call: tuple[LoopbackReport, Path]) -> None:
     report, _ = call
-    assert 8 * report.frames_sent / report.frames_in_clip < report.lr_kbps < 20
+    sent = report.frames_sent / report.frames_in_clip
+    assert 0.6 * KBPS * sent < report.lr_kbps < KBPS
     assert report.payload_kbps == pytest.approx(report.lr_kbps + report.reference_kbps, abs=0.01)
     assert report.reference_bytes * 8 / 60_000 == pytest.approx(report.reference_kbps, abs=0.01)
     assert 3 < report.audio_kbps < 11
@@ -123,14 +125,16 @@ def test_every_shown_frame_names_its_source(call: tuple[LoopbackReport, Path]) -
     assert indexes == sorted(set(indexes))
     assert indexes[0] == 0
     source = [prepare(timed.frame, 128) for timed in islice(read_frames(ADDRESS), 101)]
-    misses = 0
-    for row, frame in list(zip(rows, shown, strict=True))[len(rows) // 3 :: 7]:
+    offsets = []
+    for row, frame in list(zip(rows, shown, strict=True))[len(rows) // 3 :: 3]:
         small = resize(frame, 128).astype(np.int16)
         near = range(row["source_index"] - 4, min(row["source_index"] + 5, len(source)))
         errors = [float(np.abs(source[index] - small).mean()) for index in near]
-        misses += abs(int(np.argmin(errors)) - 4) > 1
+        offsets.append(int(np.argmin(errors)) - 4)
         assert row["source_time_s"] == pytest.approx(row["source_index"] / 25, abs=0.01)
-    assert misses <= 1
+    # A starved codec leaves parts of a picture as they were a frame before.
+    assert np.median(offsets) == 0
+    assert np.mean(np.abs(offsets) > 1) <= 0.15
 
 
 def test_sound_is_where_the_picture_is(call: tuple[LoopbackReport, Path]) -> None:

@@ -87,7 +87,7 @@ def test_points_hold_every_figure(evaluated: Path) -> None:
         assert (point["frames"], point["frames_measured"]) == (15, 2)
     gemino_point = found.at("face", 256, "gemino", 60)
     assert gemino_point is not None
-    assert gemino_point["lr_codec"] == "vp8"
+    assert gemino_point["lr_codec"] == "av1"
     assert gemino_point["reference_bytes"] > 1000
 
 
