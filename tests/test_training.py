@@ -128,12 +128,14 @@ def test_an_lr_stream_meets_every_clip(sequence: Sequence) -> None:
         assert max(clips) > 30
 
 
-def test_accumulated_parts_step_as_one_larger_batch_does(sequence: Sequence) -> None:
+def test_accumulated_parts_step_as_one_larger_batch_does(
+    sequence: Sequence, tmp_path: Path
+) -> None:
     reports: list[list[Report]] = [[], []]
     gradients = []
     for kind, (batch, parts) in enumerate(((2, 1), (1, 2))):
         learner = trainer(sequence, 1, batch, parts)
-        learner.run(Path(), reports[kind].append, ignore, [], load_lpips())
+        learner.run(tmp_path, reports[kind].append, ignore, [], load_lpips())
         moments = [learner.optimizer.state[x]["exp_avg"] for x in learner.model.parameters()]
         gradients.append(torch.cat([x.flatten() for x in moments]))
     (large,), (summed,) = reports
