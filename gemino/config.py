@@ -21,6 +21,10 @@ REFERENCE_AMORTISATION_S = 60.0
 """A reference's bytes are spread over this time, or over the clip where that is longer."""
 
 
+REFERENCE_BURST = 8.0
+"""A reference may leave so many times as fast as the whole stream."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rung:
     """One step of the ladder: what the low-resolution (LR) stream looks like.

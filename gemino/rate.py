@@ -10,7 +10,7 @@ _START = -5.0
 """log2(bits per pixel) assumed before the first picture: about 15 kbps at 128 px and 30 fps."""
 
 
-_GAIN: Mapping[LrCodec, float] = {"vp8": 0.0, "vp9": 0.6, "av1": 0.6}
+_GAIN: Mapping[LrCodec, float] = {"vp8": 0.0, "vp9": 0.0, "av1": 0.6}
 """How many bits of VP8 a bit of another codec is worth, as log2: about 1.5 at 128 px."""
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from gemino.call import adaptation
 from gemino.config import Rung
 from gemino.errors import CodecError, MediaError
 from gemino.evaluation import anchors, clips, offline
@@ -176,10 +175,6 @@ def test_a_reference_takes_its_time_to_cross(footage: Footage) -> None:
     looked_at = sorted(kept(footage) | set(first_pass(footage).values()))
     expected = [at >= reference.position for at in looked_at]
     assert [neural for neural, _ in seen] == expected
-
-
-def test_the_references_pace_is_that_of_a_call() -> None:
-    assert offline.REFERENCE_BURST == adaptation._REFERENCE_BURST
 
 
 def test_bicubic_has_the_whole_rate_and_no_reference(footage: Footage) -> None:

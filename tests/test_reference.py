@@ -10,6 +10,7 @@ import pytest
 from gemino import media
 from gemino.errors import CodecError
 from gemino.frames import Frame, prepare
+from gemino.video import reference
 from gemino.video.reference import decode_picture, encode_picture
 
 WEBCAM = Path(__file__).parent.parent / "samples" / "webcam.mp4"
@@ -72,3 +73,24 @@ def test_damage_raises_nothing_but_codec_errors(face: Frame) -> None:
         except CodecError:
             refused += 1
     assert refused > 20
+
+
+@pytest.mark.parametrize("stalls", [1, 2])
+def test_an_encoder_that_stalls_is_replaced_once(
+    face: Frame, monkeypatch: pytest.MonkeyPatch, stalls: int
+) -> None:
+    """It cannot be made to stall, so the time limit is heard without waiting for it."""
+    honest, left = reference._try_av1, [None] * stalls
+
+    def stalling(frame: Frame, crf: int) -> bytes:
+        if left:
+            left.pop()
+            raise TimeoutError("not back after 10 s")
+        return honest(frame, crf)
+
+    monkeypatch.setattr(reference, "_try_av1", stalling)
+    if stalls == 2:
+        with pytest.raises(CodecError, match="not back"):
+            encode_picture(face, 12_000)
+    else:
+        assert decode_picture(encode_picture(face, 12_000)).shape == face.shape

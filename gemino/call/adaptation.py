@@ -2,7 +2,7 @@
 
 The caller states the payload rate of the video, references included; sound comes on top. A
 part of that rate pays for references (`config.reference_kbps`), spread over a minute, and the rest
-is the LR stream. A reference that is under way may leave `_REFERENCE_BURST` times as fast as the
+is the LR stream. A reference that is under way may leave `REFERENCE_BURST` times as fast as the
 whole stream: at 15 kbps the first 12 kB cross in 0.8 seconds instead of seven, and the amortised
 rate is what was asked.
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from gemino.config import (
     MIN_KBPS,
+    REFERENCE_BURST,
     LrCodec,
     Rung,
     ladder,
@@ -27,7 +28,6 @@ from gemino.config import (
 )
 
 AUDIO_KBPS = 6.0
-_REFERENCE_BURST = 8.0
 _MUCH_LOSS, _LITTLE_LOSS = 0.1, 0.02
 _BACK_OFF, _CLIMB = 0.85, 1.05
 _DEAD_BAND = 0.15
@@ -55,7 +55,7 @@ def split(total_kbps: float, output_px: int, codec: LrCodec = "vp8") -> Budget:
         rung=ladder(max(total_kbps - references, MIN_KBPS), codec),
         reference_kbps=references,
         reference_max_bytes=reference_budget_bytes(total_kbps, output_px),
-        reference_pace_kbps=total_kbps * _REFERENCE_BURST,
+        reference_pace_kbps=total_kbps * REFERENCE_BURST,
     )
 
 

@@ -135,6 +135,9 @@ class Viewer:
             decoder.add_reference(reference)
         except CodecError:
             self.rejected_references += 1
+        except Exception as error:  # a thread's edge: nobody looks at this one's result
+            logger.debug("a reference cannot be made ready", exc_info=True)
+            self.failure = CallError(f"references cannot be used any more: {error}")
         else:
             self._counters.references += 1
 

@@ -11,10 +11,10 @@ from functools import cached_property, partial
 from statistics import fmean
 from typing import NamedTuple
 
+from gemino.config import REFERENCE_BURST
 from gemino.evaluation import metrics
 from gemino.evaluation.codecs import Coded, first_pass, pairs, start_positions
 from gemino.evaluation.landmarks import FaceLandmarker, mouth_opening
-from gemino.evaluation.offline import REFERENCE_BURST
 from gemino.evaluation.pictures import Box
 from gemino.evaluation.regions import Faces
 from gemino.frames import Frame, from_video_frame

@@ -13,6 +13,7 @@ from gemino.config import (
     MAX_KBPS,
     MIN_KBPS,
     REFERENCE_AMORTISATION_S,
+    REFERENCE_BURST,
     EncoderConfig,
     LrCodec,
     Rung,
@@ -29,8 +30,6 @@ from gemino.frames import Frame, from_video_frame, resize
 from gemino.runtime import Synthesizer
 from gemino.video.lr import LrDecoder, LrEncoder
 
-REFERENCE_BURST = 8.0
-"""A call lets a reference leave at so many times the rate of the whole stream."""
 _ATTEMPTS = 3  # a small stream codes fast, and its rate decides which clips compare
 
 

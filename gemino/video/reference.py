@@ -6,6 +6,7 @@ within a twentieth of the best (VP9, which cannot reach 5 kB) at 8 kB. The measu
 docs/reference-picture.md; scripts/compare_still_codecs.py repeats it.
 """
 
+import logging
 import math
 from fractions import Fraction
 
@@ -16,6 +17,8 @@ from gemino.errors import CodecError
 from gemino.frames import Frame, from_video_frame, to_video_frame
 from gemino.svtav1 import quiet_svt_av1
 from gemino.video.guard import within
+
+logger = logging.getLogger(__name__)
 
 _TAG_AV1 = 1
 MAX_REFERENCE_BYTES = 1_000_000
@@ -107,6 +110,17 @@ def decode_picture(data: bytes, max_px: int = MAX_REFERENCE_PX) -> Frame:
 
 
 def _encode_av1(frame: Frame, crf: int) -> bytes:
+    try:
+        return _try_av1(frame, crf)
+    except TimeoutError:
+        logger.warning("the encoder of references stalled and is replaced")
+    try:
+        return _try_av1(frame, crf)
+    except TimeoutError as error:
+        raise CodecError(f"reference cannot be coded: {error}") from error
+
+
+def _try_av1(frame: Frame, crf: int) -> bytes:
     context = av.CodecContext.create("libsvtav1", "w")
     assert isinstance(context, VideoCodecContext)
     context.width = context.height = frame.shape[0]
@@ -124,6 +138,6 @@ def _encode_av1(frame: Frame, crf: int) -> bytes:
             context.open()
         picture = to_video_frame(frame, 0, Fraction(1))
         packets = within(_STALLED_S, lambda: context.encode(picture) + context.encode(None))
-    except (av.FFmpegError, TimeoutError) as error:
+    except av.FFmpegError as error:
         raise CodecError(f"reference cannot be coded: {error}") from error
     return bytes([_TAG_AV1]) + b"".join(bytes(packet) for packet in packets)
