@@ -4,6 +4,7 @@ Plain frozen dataclasses: no files, no environment. `ladder` is the one place th
 bitrate into a low-resolution stream.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,17 +26,56 @@ REFERENCE_BURST = 8.0
 """A reference may leave so many times as fast as the whole stream."""
 
 
+FOVEA_GRID = 32
+"""A fovea's place and radius count in so many parts of the picture's side."""
+FOVEA_RADII = (2, 12)
+FOVEATED_PX = (128, 192)
+"""LR sizes with a fovea: larger ones show a face well enough, smaller ones too little besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fovea:
+    """Where an LR picture looks closer (`gemino.sampling`): around a face.
+
+    x, y: its centre from the left and from the top, 0..32. radius: half its side, 2..12; all in
+    1/32 of the picture's side.
+    """
+
+    x: int
+    y: int
+    radius: int
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.x <= FOVEA_GRID and 0 <= self.y <= FOVEA_GRID):
+            raise ValueError(f"a fovea's centre must be in 0..{FOVEA_GRID}, not {self.x}, {self.y}")
+        if not FOVEA_RADII[0] <= self.radius <= FOVEA_RADII[1]:
+            raise ValueError(f"a fovea's radius must be in 2..12, not {self.radius}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an LR picture samples the full one: evenly, or more closely in a fovea.
+
+    size_px: side of the coded LR picture.
+    """
+
+    size_px: int
+    fovea: Fovea | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Rung:
     """One step of the ladder: what the low-resolution (LR) stream looks like.
 
     codec: its video codec. size_px: side of the square LR frame, a multiple of 16, 64..1024.
-    video_kbps: target bitrate of the LR stream's payload, 5..1000.
+    video_kbps: target bitrate of the LR stream's payload, 5..1000. fovea: where it looks closer;
+    AV1 alone can say so in the stream.
     """
 
     codec: LrCodec = "vp8"
     size_px: int = 128
     video_kbps: float = 12.0
+    fovea: Fovea | None = None
 
     def __post_init__(self) -> None:
         if self.codec not in get_args(LrCodec):
@@ -44,6 +84,13 @@ class Rung:
             raise ValueError(f"size_px must be a multiple of 16 in 64..1024, not {self.size_px}")
         if not MIN_KBPS <= self.video_kbps <= MAX_KBPS:
             raise ValueError(f"video_kbps must be in 5..1000, not {self.video_kbps}")
+        if self.fovea is not None and self.codec != "av1":
+            raise ValueError(f"only an AV1 stream has a fovea, not {self.codec}")
+
+    @property
+    def sampling(self) -> Sampling:
+        """How its pictures sample the full ones."""
+        return Sampling(self.size_px, self.fovea)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +101,8 @@ class EncoderConfig:
     rung: the LR stream to start with. fps: nominal frame rate.
     reference_max_bytes: a reference picture is coded at the best quality that fits into this.
     reference_kbps: what references may cost in any minute, however early in it; 0 for one
-    reference a scene. reference_min_interval_s: between any two.
+    reference a scene. reference_min_interval_s: between any two. foveate: look closer at the face
+    where the LR stream is AV1; for receivers that know it.
     """
 
     output_px: int = 512
@@ -63,6 +111,7 @@ class EncoderConfig:
     reference_max_bytes: int = 12_000
     reference_kbps: float = 0.0
     reference_min_interval_s: float = 2.0
+    foveate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +153,19 @@ def reference_budget_bytes(total_kbps: float, output_px: int) -> int:
     minute_bytes = reference_kbps(total_kbps, output_px) * 125 * REFERENCE_AMORTISATION_S
     most = min(minute_bytes / 2, _REFERENCE_BYTES_PER_PX * output_px)
     return int(max(most, _MIN_REFERENCE_BYTES))
+
+
+_SMOOTH_KBPS = 60.0
+_PLAIN_FPS, _SMOOTH_FPS = 32, 62  # a little more than 30 and 60: cameras are not exact
+
+
+def frame_step(fps: Fraction, total_kbps: float) -> int:
+    """Every how many frames of a camera or clip one is sent: at most 30 a second below 60 kbps.
+
+    A thin stream of 60 frames a second starves: at 15 kbps faces lose their eyes.
+    """
+    most = _PLAIN_FPS if total_kbps < _SMOOTH_KBPS else _SMOOTH_FPS
+    return math.ceil(fps / most)
 
 
 # The LR size that each bitrate buys at about 30 fps. VP8's floor is 9-14 kbps at 128 px, 28 at

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gemino.config import MIN_LR_PX, LrCodec
+from gemino.config import MIN_LR_PX, LrCodec, Sampling
 from gemino.errors import CodecError
 from gemino.frames import Frame
 from gemino.rate import BitsPerPixelMeter
 from gemino.runtime.base import Synthesizer
+from gemino.sampling import straighten
 from gemino.video.lr import LrDecoder
 from gemino.video.reference import decode_picture
 
@@ -25,11 +26,13 @@ _GREY = 128
 class LrPicture:
     """A decoded picture of the LR stream.
 
-    frame: uint8 [s, s, 3] RGB. log2_bits_per_pixel: how coarse the stream is (`rate`). intact:
+    frame: uint8 [s, s, 3] RGB, straightened. sampling: how the coded picture samples the full one.
+    log2_bits_per_pixel: how coarse the stream is (`rate`). intact:
     False where the stream is damaged: what is shown may have decayed. decode_ms: time it took.
     """
 
     frame: Frame
+    sampling: Sampling
     log2_bits_per_pixel: float
     intact: bool
     decode_ms: float
@@ -39,13 +42,15 @@ class LrPicture:
 class DecodedFrame:
     """A picture to show.
 
-    frame: uint8 [output_px, output_px, 3] RGB. lr: the LR picture it was made from. neural:
-    whether a trained network made it. intact: False where the LR stream is damaged: the picture
-    may be a repeated or a decayed one. decode_ms, synthesize_ms: time the two stages took.
+    frame: uint8 [output_px, output_px, 3] RGB. lr: the LR picture it was made from, straightened.
+    lr_px: side of the coded one. neural: whether a trained network made it. intact: False where
+    the LR stream is damaged: the picture may be a repeated or a decayed one. decode_ms,
+    synthesize_ms: time the two stages took.
     """
 
     frame: Frame
     lr: Frame
+    lr_px: int
     neural: bool
     intact: bool
     decode_ms: float
@@ -61,7 +66,7 @@ class Decoder:
         self._rate = BitsPerPixelMeter(codec)
         side = synthesizer.output_px
         grey, small = _grey(side), _grey(MIN_LR_PX)
-        self._last = DecodedFrame(grey, small, False, False, 0.0, 0.0)
+        self._last = DecodedFrame(grey, small, MIN_LR_PX, False, False, 0.0, 0.0)
 
     @property
     def wants_keyframe(self) -> bool:
@@ -98,8 +103,10 @@ class Decoder:
         except CodecError:
             return None
         level = self._rate.update(len(lr), frame.shape[0])
+        sampling = Sampling(frame.shape[0], self._lr.fovea)
+        even = straighten(frame, sampling.fovea)
         taken_ms = (time.perf_counter() - start) * 1000
-        return LrPicture(frame, level, self._lr.intact, taken_ms)
+        return LrPicture(even, sampling, level, self._lr.intact, taken_ms)
 
     def rebuild(self, picture: LrPicture) -> DecodedFrame:
         """The costly half of `decode`, for pictures that are shown.
@@ -108,10 +115,13 @@ class Decoder:
         """
         start = time.perf_counter()
         neural = self.synthesizer.neural
-        frame = self.synthesizer.synthesize(picture.frame, picture.log2_bits_per_pixel)
+        frame = self.synthesizer.synthesize(
+            picture.frame, picture.sampling, picture.log2_bits_per_pixel
+        )
         self._last = DecodedFrame(
             frame=frame,
             lr=picture.frame,
+            lr_px=picture.sampling.size_px,
             neural=neural,
             intact=picture.intact,
             decode_ms=picture.decode_ms,

@@ -12,17 +12,27 @@ picture that the receiver takes detail from, goes along with
 Two references are never closer than `reference_min_interval_s`: one that is due earlier waits.
 `now` only spaces references and counts the bytes of the last minute; nothing here reads a clock.
 
+With `EncoderConfig.foveate`, LR pictures of AV1 look closer at the face (`gemino.sampling`).
+
 Coding a reference takes as long as fifty LR pictures. With an executor it happens beside, and the
 bytes come with a later frame; without one they come at once.
 """
 
 from collections import deque
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gemino.config import REFERENCE_AMORTISATION_S, REFERENCES_HELD, EncoderConfig, Rung
-from gemino.frames import Frame, prepare, resize
+from gemino.attention import Attention
+from gemino.config import (
+    FOVEATED_PX,
+    REFERENCE_AMORTISATION_S,
+    REFERENCES_HELD,
+    EncoderConfig,
+    Rung,
+)
+from gemino.frames import Frame, prepare
 from gemino.likeness import Thumbnail, difference, thumbnail
+from gemino.sampling import shrink
 from gemino.video.lr import LrEncoder
 from gemino.video.reference import PictureEncoder
 
@@ -62,6 +72,8 @@ class Encoder:
             raise ValueError(f"output_px must be even and in 64..1024, not {config.output_px}")
         self.config = config
         self._check(config.rung)
+        self._rung = config.rung
+        self._attention = Attention() if config.foveate else None
         self._lr = LrEncoder(config.rung, config.fps)
         self._index = 0
         self._references = _ReferenceSchedule(config)
@@ -75,10 +87,16 @@ class Encoder:
         return self._lr.rung
 
     def set_rung(self, rung: Rung) -> None:
-        """Code from the next frame on as `rung` says; a change costs a key frame."""
+        """Code from the next frame on as `rung` says; a change costs a key frame.
+
+        Its fovea counts for nothing: with `EncoderConfig.foveate` the encoder finds its own.
+        """
         self._check(rung)
-        if rung != self._lr.rung:
-            self._lr.reconfigure(rung)
+        self._rung = rung
+
+    def look_evenly(self) -> None:
+        """Have no fovea from the next frame on: the receiver does not know it."""
+        self._attention = None
 
     def request_reference(self) -> None:
         """Send a reference with the next frame that may carry one."""
@@ -90,15 +108,24 @@ class Encoder:
         Raises CodecError where a codec fails.
         """
         picture = prepare(frame, self.config.output_px)
-        small = resize(picture, self.rung.size_px)
-        coded = self._lr.encode(small, force_keyframe=force_keyframe)
-        reference = self._reference(picture, small, now)
+        rung = self._aimed(picture, now)
+        if rung != self._lr.rung:
+            self._lr.reconfigure(rung)
+        coded = self._lr.encode(shrink(picture, rung.sampling), force_keyframe=force_keyframe)
+        reference = self._reference(picture, now)
         index, self._index = self._index, self._index + 1
         return EncodedFrame(index, coded.data, coded.keyframe, self.rung, reference)
 
-    def _reference(self, picture: Frame, small: Frame, now: float) -> bytes | None:
+    def _aimed(self, picture: Frame, now: float) -> Rung:
+        """The rung that is asked for, with its fovea on the face."""
+        rung = replace(self._rung, fovea=None)
+        if self._attention is None or rung.codec != "av1" or rung.size_px not in FOVEATED_PX:
+            return rung
+        return replace(rung, fovea=self._attention.update(picture, now))
+
+    def _reference(self, picture: Frame, now: float) -> bytes | None:
         # Watched on every frame: a cut is seen only between neighbours.
-        due = self._references.due(thumbnail(small), now, busy=self._under_way is not None)
+        due = self._references.due(thumbnail(picture), now, busy=self._under_way is not None)
         if self._executor is None:
             data = self._pictures.encode(picture) if due else None
         else:

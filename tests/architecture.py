@@ -15,8 +15,11 @@ from typing import NamedTuple
 FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     {name: (name,) for name in ("errors", "config")},
     {name: (name,) for name in ("frames", "rate", "fields", "network", "svtav1")},
-    {name: (name,) for name in ("likeness", "wire", "media", "video", "container", "nn")},
-    {"models": ("zoo", "runtime")},
+    {
+        name: (name,)
+        for name in ("likeness", "sampling", "wire", "media", "video", "container", "nn", "faces")
+    },
+    {"models": ("zoo", "runtime"), "attention": ("attention",)},
     {"encoder": ("encoder",), "decoder": ("decoder",)},
     {name: (name,) for name in ("training", "evaluation", "call")},
     {"roof": ("cli", "__init__")},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gemino.config import Rung
+from gemino.config import Rung, Sampling
 from gemino.errors import CodecError, MediaError
 from gemino.evaluation import anchors, clips, offline
 from gemino.evaluation.anchors import Anchor
@@ -163,9 +163,9 @@ def test_a_reference_takes_its_time_to_cross(footage: Footage) -> None:
         def add_reference(self, reference: Frame) -> None:  # noqa: ARG002
             self.neural = True
 
-        def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:
+        def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
             seen.append((self.neural, lr))
-            return super().synthesize(lr, log2_bits_per_pixel)
+            return super().synthesize(lr, sampling, log2_bits_per_pixel)
 
     codec = offline.Gemino("gemino", Watching(256), reference_bytes=5000)
     coded = codec.run(footage, 40)

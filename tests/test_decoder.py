@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gemino.config import EncoderConfig, Rung
+from gemino.config import EncoderConfig, Rung, Sampling
 from gemino.decoder import Decoder
 from gemino.encoder import EncodedFrame, Encoder
 from gemino.errors import CodecError
@@ -32,9 +32,9 @@ class Notebook(ClassicalSynthesizer):
     def add_reference(self, reference: Frame) -> None:
         self.references.append(reference)
 
-    def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:
+    def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
         self.levels.append(log2_bits_per_pixel)
-        return super().synthesize(lr, log2_bits_per_pixel)
+        return super().synthesize(lr, sampling, log2_bits_per_pixel)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from gemino.config import EncoderConfig, Rung
 from gemino.encoder import EncodedFrame, Encoder
 from gemino.frames import Frame, prepare, resize
 from gemino.media import read_frames
+from gemino.sampling import shrink
 from gemino.video.lr import LrDecoder
 from gemino.video.reference import decode_picture
 
@@ -164,3 +165,44 @@ def test_what_makes_no_sense_is_refused() -> None:
         Encoder(replace(CONFIG, rung=Rung("vp8", 512, 300.0)))
     with pytest.raises(ValueError, match="larger than the output"):
         Encoder(CONFIG).set_rung(Rung("vp8", 512, 300.0))
+
+
+AV1 = replace(CONFIG, rung=Rung("av1", 128, 20.0), foveate=True)
+
+
+def test_an_av1_stream_looks_closer_at_the_face(webcam: list[Frame]) -> None:
+    sent = [Encoder(AV1).encode(webcam[0], 0.0), Encoder(CONFIG).encode(webcam[0], 0.0)]
+    assert sent[0].rung.fovea is not None
+    assert abs(sent[0].rung.fovea.x - 15) <= 2
+    assert sent[1].rung.fovea is None
+    decoder = LrDecoder("av1")
+    picture = decoder.decode(sent[0].lr)
+    assert decoder.fovea == sent[0].rung.fovea
+    assert psnr(picture, shrink(webcam[0], sent[0].rung.sampling)) > 28
+    assert psnr(picture, resize(webcam[0], 128)) < 22
+
+
+@pytest.mark.parametrize("rung", [Rung("vp8", 128, 20.0), Rung("av1", 64, 8.0)])
+def test_other_streams_look_evenly(webcam: list[Frame], rung: Rung) -> None:
+    sent = Encoder(replace(AV1, rung=rung)).encode(webcam[0], 0.0)
+    assert sent.rung == rung
+
+
+def test_a_receiver_that_does_not_know_foveas_gets_none(webcam: list[Frame]) -> None:
+    encoder = Encoder(AV1)
+    encoder.encode(webcam[0], 0.0)
+    encoder.look_evenly()
+    sent = encoder.encode(webcam[1], 0.04)
+    assert sent.keyframe
+    assert sent.rung == AV1.rung
+
+
+def test_references_do_not_depend_on_the_fovea(webcam: list[Frame], address: list[Frame]) -> None:
+    """What one clip's references cost is known before its LR stream is fitted to what is left."""
+    clip = [*webcam[:20], *address[:20]]
+    both = []
+    for foveate in (True, False):
+        config = replace(AV1, foveate=foveate, reference_min_interval_s=0.1)
+        both.append([one.reference for one in encode_all(Encoder(config), clip)])
+    assert both[0] == both[1]
+    assert sum(reference is not None for reference in both[0]) == 2

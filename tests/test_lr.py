@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 
 from gemino import media
-from gemino.config import LrCodec, Rung
+from gemino.config import Fovea, LrCodec, Rung
 from gemino.errors import CodecError
 from gemino.frames import Frame, from_video_frame, prepare, resize
-from gemino.video import lr
+from gemino.video import fovea, lr, obu
 from gemino.video.lr import LrDecoder, LrEncoder
 from gemino.video.reference import encode_picture
 from gemino.video.vpx import picture_size_px
 
+FOVEA = Fovea(16, 14, 6)
 WEBCAM = Path(__file__).parent.parent / "samples" / "webcam.mp4"
 
 
@@ -252,3 +253,50 @@ def test_an_encoder_that_stalls_again_is_a_codec_error(
     monkeypatch.setattr(encoder, "_context", _Stuck())
     with pytest.raises(CodecError, match="stalled"):
         encoder.encode(resize(talk[0], 128))
+
+
+def test_a_stream_says_where_it_looks_closer(talk: list[Frame]) -> None:
+    """From a key frame on, until the next one says something else."""
+    side = talk[0].shape[0]
+    encoder, decoder = LrEncoder(Rung("av1", side, 30.0, FOVEA)), LrDecoder("av1")
+    seen = []
+    for at, frame in enumerate(talk[:6]):
+        if at == 3:
+            encoder.reconfigure(Rung("av1", side, 30.0))
+        decoder.decode(encoder.encode(frame).data)
+        seen.append(decoder.fovea)
+    assert seen == [FOVEA, FOVEA, FOVEA, None, None, None]
+
+
+def test_a_fovea_costs_few_bytes_and_changes_no_pixel(talk: list[Frame]) -> None:
+    side = talk[0].shape[0]
+    plain = LrEncoder(Rung("av1", side, 30.0)).encode(talk[0]).data
+    marked = fovea.mark(plain, FOVEA)
+    assert len(marked) - len(plain) == 20
+    assert fovea.read(marked) == FOVEA
+    assert fovea.read(plain) is None
+    assert np.array_equal(LrDecoder("av1").decode(marked), LrDecoder("av1").decode(plain))
+
+
+@pytest.mark.parametrize("place", [b"\x40\x00\x05", b"\x00\x00\x00", b"\x10\x10", b"\x10" * 9])
+def test_a_fovea_that_cannot_be_is_damage(talk: list[Frame], place: bytes) -> None:
+    plain = LrEncoder(Rung("av1", talk[0].shape[0], 30.0)).encode(talk[0]).data
+    marked = fovea.mark(plain, FOVEA)
+    stated = bytes([FOVEA.x, FOVEA.y, FOVEA.radius])
+    units = [
+        obu.build(obu.METADATA, obu.payload(one).replace(stated, place))
+        if obu.kind(one) == obu.METADATA
+        else one
+        for one in obu.split(marked)
+    ]
+    decoder = LrDecoder("av1")
+    with pytest.raises(CodecError, match="fovea"):
+        decoder.decode(b"".join(map(obu.sized, units)))
+    assert not decoder.intact
+    decoder.decode(plain)
+    assert decoder.intact
+
+
+def test_only_a_key_frame_can_be_marked() -> None:
+    with pytest.raises(ValueError, match="key frame"):
+        fovea.mark(obu.DELIMITER, FOVEA)

@@ -59,6 +59,11 @@ def test_correlation_peaks_at_the_displacement() -> None:
         assert torch.all(best == (2 - 1) * 5 + (2 + 2))
 
 
+def seen(reference: Tensor, lr_px: int) -> tuple[Tensor, Tensor]:
+    """A reference, and what an LR picture of it shows."""
+    return reference, resize(reference, lr_px)
+
+
 @pytest.mark.parametrize("size", ["xs", "s", "l"])
 def test_each_size_stays_in_its_budget(size: NetworkSize) -> None:
     model = build(ModelConfig("test", size))
@@ -70,7 +75,7 @@ def test_each_size_stays_in_its_budget(size: NetworkSize) -> None:
 def test_one_network_gives_every_size_in_range(output_px: int, lr_px: int) -> None:
     with seeded(0):
         model = network()
-        features = model.encode_reference(torch.rand(1, 3, output_px, output_px), lr_px)
+        features = model.encode_reference(*seen(torch.rand(1, 3, output_px, output_px), lr_px))
         frame = model.synthesize(features, torch.rand(1, 3, lr_px, lr_px), RUNG)
     assert frame.shape == (1, 3, output_px, output_px)
     assert bool(torch.isfinite(frame).all())
@@ -80,7 +85,7 @@ def test_one_network_gives_every_size_in_range(output_px: int, lr_px: int) -> No
 @pytest.mark.parametrize("side", [120, 132, 1032])
 def test_a_reference_of_another_size_is_refused(side: int) -> None:
     with pytest.raises(ValueError, match="reference"):
-        network().encode_reference(torch.rand(1, 3, side, side), 64)
+        network().encode_reference(*seen(torch.rand(1, 3, side, side), 64))
 
 
 def test_with_the_gates_shut_it_is_a_plain_super_resolver() -> None:
@@ -90,7 +95,7 @@ def test_with_the_gates_shut_it_is_a_plain_super_resolver() -> None:
         lr = torch.rand(1, 3, 64, 64)
         shut, open_ = [], []
         for _ in range(2):
-            features = model.encode_reference(torch.rand(1, 3, 256, 256), 64)
+            features = model.encode_reference(*seen(torch.rand(1, 3, 256, 256), 64))
             shut.append(model.explain(features, lr, RUNG, gate_limit=0.0).frame)
             open_.append(model.explain(features, lr, RUNG).frame)
         assert torch.equal(shut[0], shut[1])
@@ -102,7 +107,7 @@ def test_with_the_gates_shut_it_is_a_plain_super_resolver() -> None:
 def test_an_untrained_network_shows_the_upsampled_lr_and_the_gated_band() -> None:
     with seeded(2):
         model = build(ModelConfig("test", "xs")).eval()
-        features = model.encode_reference(torch.rand(1, 3, 256, 256), 64)
+        features = model.encode_reference(*seen(torch.rand(1, 3, 256, 256), 64))
         lr = torch.rand(1, 3, 64, 64)
         frame = model.explain(features, lr, RUNG, gate_limit=0.0).frame
         assert torch.allclose(frame, resize(lr, 256), atol=1e-5)
@@ -117,13 +122,13 @@ def test_nothing_is_kept_between_frames() -> None:
         rungs = torch.tensor([rung_vector(64, -5), rung_vector(64, -3)])
 
         def one(index: int) -> Tensor:
-            features = model.encode_reference(references[index : index + 1], 64)
+            features = model.encode_reference(*seen(references[index : index + 1], 64))
             lr, rung = lrs[index : index + 1], rungs[index : index + 1]
             return model.synthesize(features, lr, rung)
 
         late = one(1)
         early = one(0)
-        together = model.synthesize(model.encode_reference(references, 64), lrs, rungs)
+        together = model.synthesize(model.encode_reference(*seen(references, 64)), lrs, rungs)
         assert torch.allclose(together, torch.cat((early, late)), atol=1e-4)
         assert all(torch.equal(before[name], x) for name, x in model.state_dict().items())
 
@@ -131,7 +136,7 @@ def test_nothing_is_kept_between_frames() -> None:
 def test_the_rung_changes_the_picture() -> None:
     with seeded(4):
         model = network()
-        features = model.encode_reference(torch.rand(1, 3, 256, 256), 64)
+        features = model.encode_reference(*seen(torch.rand(1, 3, 256, 256), 64))
         lr = torch.rand(1, 3, 64, 64)
         coarse, fine = (torch.tensor([rung_vector(64, level)]) for level in (-7.0, -1.0))
         assert not torch.allclose(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gemino.config import REFERENCES_HELD, ModelConfig
+from gemino.config import REFERENCES_HELD, ModelConfig, Sampling
 from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
 from gemino.nn.generator import ReferenceFeatures
@@ -33,13 +33,17 @@ def test_without_a_model_pictures_are_upsampled() -> None:
     synthesizer.add_reference(picture(512))
     assert isinstance(synthesizer, ClassicalSynthesizer)
     assert (synthesizer.name, synthesizer.neural) == ("classical", False)
-    assert np.array_equal(synthesizer.synthesize(picture(128), -5.0), resize(picture(128), 512))
+    assert np.array_equal(
+        synthesizer.synthesize(picture(128), Sampling(128), -5.0), resize(picture(128), 512)
+    )
 
 
 def test_before_the_first_reference_pictures_are_upsampled(files: ModelFiles) -> None:
     synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
     neural = [synthesizer.neural]
-    assert np.array_equal(synthesizer.synthesize(picture(128), -5.0), resize(picture(128), 256))
+    assert np.array_equal(
+        synthesizer.synthesize(picture(128), Sampling(128), -5.0), resize(picture(128), 256)
+    )
     synthesizer.add_reference(picture(256))
     neural.append(synthesizer.neural)
     synthesizer.forget_references()
@@ -52,7 +56,7 @@ def test_the_network_gets_what_it_was_trained_on(files: ModelFiles) -> None:
     reference, lr = picture(256, 1), picture(128, 2)
     synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
     synthesizer.add_reference(reference)
-    shown = synthesizer.synthesize(lr, -4.0)
+    shown = synthesizer.synthesize(lr, Sampling(128), -4.0)
 
     def tensor(frame: Frame) -> torch.Tensor:
         return torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].float() / 255
@@ -60,7 +64,7 @@ def test_the_network_gets_what_it_was_trained_on(files: ModelFiles) -> None:
     model = build(files.config)
     model.load_state_dict(synthesizer._model.state_dict())
     with torch.inference_mode():
-        features = model.encode_reference(tensor(reference), 128)
+        features = model.encode_reference(tensor(reference), tensor(resize(reference, 128)))
         wanted = model.synthesize(features, tensor(lr), torch.tensor([rung_vector(128, -4.0)]))
     expected = (wanted[0].permute(1, 2, 0) * 255).round().numpy()
     assert shown.dtype == np.uint8
@@ -73,7 +77,7 @@ def test_both_number_formats_agree(files: ModelFiles) -> None:
     for precision in ("float32", "bfloat16"):
         synthesizer = TorchSynthesizer(files, 256, device="cpu", precision=precision)
         synthesizer.add_reference(picture(256, 1))
-        pictures.append(synthesizer.synthesize(picture(128, 1), -5.0).astype(int))
+        pictures.append(synthesizer.synthesize(picture(128, 1), Sampling(128), -5.0).astype(int))
     assert np.abs(pictures[0] - pictures[1]).mean() < 1.5
 
 
@@ -84,19 +88,19 @@ def test_a_reference_is_encoded_once_for_each_lr_size(
     sizes: list[int] = []
     encode = synthesizer._model.encode_reference
 
-    def counted(reference: torch.Tensor, lr_px: int) -> ReferenceFeatures:
-        sizes.append(lr_px)
-        features: ReferenceFeatures = encode(reference, lr_px)
+    def counted(reference: torch.Tensor, lr: torch.Tensor) -> ReferenceFeatures:
+        sizes.append(lr.shape[-1])
+        features: ReferenceFeatures = encode(reference, lr)
         return features
 
     monkeypatch.setattr(synthesizer._model, "encode_reference", counted)
     synthesizer.add_reference(picture(256))
     for lr_px in (128, 128, 64, 128, 64):
-        synthesizer.synthesize(picture(lr_px), -5.0)
+        synthesizer.synthesize(picture(lr_px), Sampling(lr_px), -5.0)
     assert sizes == [128, 64]
     synthesizer.add_reference(picture(256, 1))  # made ready at once, for the size in use
     assert sizes == [128, 64, 64]
-    synthesizer.synthesize(picture(64, 1), -5.0)
+    synthesizer.synthesize(picture(64, 1), Sampling(64), -5.0)
     assert sizes == [128, 64, 64]
 
 
@@ -105,7 +109,7 @@ def test_memory_stays_bounded_whatever_a_peer_sends(files: ModelFiles) -> None:
     for seed in range(REFERENCES_HELD + 3):
         synthesizer.add_reference(picture(256, seed))
         for lr_px in (64, 80, 96):
-            synthesizer.synthesize(picture(lr_px, seed), -5.0)
+            synthesizer.synthesize(picture(lr_px, seed), Sampling(lr_px), -5.0)
     assert len(synthesizer._references) == REFERENCES_HELD
     assert len(synthesizer._held) <= 2 * REFERENCES_HELD
 
@@ -115,19 +119,21 @@ def test_each_picture_takes_its_detail_from_the_likest_reference(files: ModelFil
     for seed in (1, 2):
         synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
         synthesizer.add_reference(picture(256, seed))
-        alone.append(synthesizer.synthesize(picture(128, seed), -5.0))
+        alone.append(synthesizer.synthesize(picture(128, seed), Sampling(128), -5.0))
     both = TorchSynthesizer(files, 256, device="cpu", precision="float32")
     both.add_reference(picture(256, 1))
     both.add_reference(picture(256, 2))
     for seed in (2, 1, 2):
-        assert np.array_equal(both.synthesize(picture(128, seed), -5.0), alone[seed - 1])
+        assert np.array_equal(
+            both.synthesize(picture(128, seed), Sampling(128), -5.0), alone[seed - 1]
+        )
 
 
 @pytest.mark.parametrize("lr_px", [16, 61, 64, 144, 256, 512])
 def test_any_lr_size_and_any_reference_size_give_a_picture(files: ModelFiles, lr_px: int) -> None:
     synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
     synthesizer.add_reference(picture(320))
-    assert synthesizer.synthesize(picture(lr_px), -3.0).shape == (256, 256, 3)
+    assert synthesizer.synthesize(picture(lr_px), Sampling(lr_px), -3.0).shape == (256, 256, 3)
 
 
 def test_the_faster_number_format_is_chosen_when_opened(files: ModelFiles) -> None:

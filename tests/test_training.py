@@ -9,14 +9,15 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from gemino.config import ModelConfig
+from gemino.config import ModelConfig, Sampling
 from gemino.errors import GeminoError, ModelError
+from gemino.nn.blocks import resize
 from gemino.nn.model import build
 from gemino.runtime import open_synthesizer
 from gemino.runtime.perceptual import load_lpips
 from gemino.runtime.torch_runtime import TorchSynthesizer
 from gemino.training.checkpoint import Clock
-from gemino.training.clips import Sampler, Streams, draw_settings
+from gemino.training.clips import Sampler, StreamKind, Streams, draw_settings
 from gemino.training.degrade import Sequence, SequenceSettings, View, load_or_build
 from gemino.training.interrupts import on_interrupt
 from gemino.training.logbook import Logbook
@@ -26,7 +27,11 @@ from gemino.training.trainer import Report, Trainer, TrainingConfig
 from gemino.zoo import find
 from training_clips import RUNGS, SIDE, write_talk
 
-STREAMS: Streams = {("vp8", 64): (0.5, (8.0,)), ("av1", 128): (0.5, (12.0,))}
+STREAMS: Streams = {
+    StreamKind("vp8", 64): (0.4, (8.0,)),
+    StreamKind("av1", 128): (0.3, (12.0,)),
+    StreamKind("av1", 128, foveated=True): (0.3, (12.0,)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sequence(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Sequence:
-    settings = SequenceSettings(SIDE, RUNGS, references=2)
+    settings = SequenceSettings(SIDE, RUNGS, RUNGS[1:], references=2)
     return load_or_build(clip, settings, tmp_path_factory.mktemp("cache"))
 
 
@@ -78,7 +83,9 @@ def test_a_sequence_is_built_once_and_anew_when_the_settings_change(
     before = folder.stat().st_mtime_ns
     load_or_build(clip, settings, tmp_path)
     assert folder.stat().st_mtime_ns == before
-    zoomed = SequenceSettings(SIDE, RUNGS[:1], View(0.7, 0.2, -0.1, (1.1, 1.0, 0.9)), 2)
+    zoomed = SequenceSettings(
+        SIDE, RUNGS[:1], view=View(0.7, 0.2, -0.1, (1.1, 1.0, 0.9)), references=2
+    )
     other = load_or_build(clip, zoomed, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
     assert other.frames.shape[1:] == (SIDE, SIDE, 3)
@@ -119,13 +126,42 @@ def test_an_lr_stream_meets_every_clip(sequence: Sequence) -> None:
     many = [sequence] * 50
     sampler = Sampler(many, 1, 64, 0, streams=STREAMS)
     sampler._weights = np.arange(50.0)  # tells which clip an example is from
-    seen: dict[int, list[float]] = {64: [], 128: []}
-    for step in range(60):
+    seen: dict[int, list[float]] = {64: [], 128: [], 256: []}
+    for step in range(90):
         batch = sampler.draw(step)
         seen[batch.lr.shape[-1]].append(float(batch.weight[0]))
     for clips in seen.values():
         assert min(clips) < 20
         assert max(clips) > 30
+
+
+def test_foveated_examples_are_straightened_and_their_references_seen_alike(
+    sequence: Sequence,
+) -> None:
+    """At the face a foveated LR picture is closer to the target than an even one."""
+    assert sequence.face is not None
+    kinds = {kind: (1.0, rates) for kind, (_, rates) in STREAMS.items() if kind.codec == "av1"}
+    errors = {}
+    for kind, odds in kinds.items():
+        batch = Sampler([sequence], 8, 64, 0, streams={kind: odds}).draw(0)
+        side = batch.lr.shape[-1]
+        assert side == kind.size_px * (2 if kind.foveated else 1)
+        assert batch.reference_lr.shape == batch.lr.shape
+        seen = resize(batch.target, side)
+        errors[kind.foveated] = float((batch.lr - seen).abs().mean())
+        reference = resize(batch.reference, side)
+        assert float((batch.reference_lr - reference).abs().mean()) < 0.05
+    assert max(errors.values()) < 0.1
+
+
+def test_some_windows_lie_on_the_face_and_all_inside_the_picture(sequence: Sequence) -> None:
+    crops = [
+        crop
+        for step in range(20)
+        for crop in Sampler([sequence], 4, 64, 0, streams=STREAMS).draw(step).crops
+    ]
+    assert {side for *_, side in crops} == {32, 64}
+    assert all(0 <= at <= SIDE - side for *place, side in crops for at in place)
 
 
 def test_accumulated_parts_step_as_one_larger_batch_does(
@@ -235,7 +271,9 @@ def test_training_makes_a_model_that_runs(clip: Path, tmp_path: Path) -> None:
     golden = np.load(folder / "golden.npz", allow_pickle=False)
     synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
     synthesizer.add_reference(golden["reference"])
-    again = synthesizer.synthesize(golden["lr"], float(golden["log2_bits_per_pixel"]))
+    again = synthesizer.synthesize(
+        golden["lr"], Sampling(golden["lr"].shape[0]), float(golden["log2_bits_per_pixel"])
+    )
     assert np.abs(again.astype(int) - golden["output"]).max() <= 1
     # A finished training is not trained on: the same command writes the same model again.
     before = (folder / "model.safetensors").read_bytes()
@@ -271,9 +309,15 @@ def test_the_shipped_model_gives_its_golden_picture() -> None:
     level = float(golden["log2_bits_per_pixel"])
     exact = TorchSynthesizer(files, 256, device="cpu", precision="float32")
     exact.add_reference(golden["reference"])
-    difference = np.abs(exact.synthesize(golden["lr"], level).astype(int) - golden["output"])
+    difference = np.abs(
+        exact.synthesize(golden["lr"], Sampling(golden["lr"].shape[0]), level).astype(int)
+        - golden["output"]
+    )
     assert difference.max() <= 2
     fast = open_synthesizer("generic-s", 256)
     fast.add_reference(golden["reference"])
-    difference = np.abs(fast.synthesize(golden["lr"], level).astype(int) - golden["output"])
+    difference = np.abs(
+        fast.synthesize(golden["lr"], Sampling(golden["lr"].shape[0]), level).astype(int)
+        - golden["output"]
+    )
     assert difference.mean() < 1.5  # bfloat16 keeps eight bits

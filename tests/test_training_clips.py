@@ -12,7 +12,7 @@ from gemino import media
 from gemino.config import Rung
 from gemino.errors import MediaError
 from gemino.frames import prepare, resize
-from gemino.training.clips import Sampler, Streams
+from gemino.training.clips import Sampler, StreamKind, Streams
 from gemino.training.degrade import SequenceSettings, load, load_or_build
 from gemino.training.material import Material, find, gather, list_clips, remarks
 from training_clips import (
@@ -26,7 +26,7 @@ from training_clips import (
 )
 
 SETTINGS = SequenceSettings(SIDE, (Rung("av1", 64, 30.0),), references=2)
-STREAMS: Streams = {("av1", 64): (1.0, (30.0,))}
+STREAMS: Streams = {StreamKind("av1", 64): (1.0, (30.0,))}
 
 
 def error(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
@@ -158,7 +158,7 @@ def test_a_still_clip_and_a_black_middle_give_finite_batches(tmp_path: Path) -> 
     for sequence in (still, dark):
         batch = Sampler([sequence], 8, 64, seed=0, streams=STREAMS).draw(0)
         assert bool(batch.weight.isfinite().all())
-        assert all(0 <= place <= SIDE - 64 for crop in batch.crops for place in crop)
+        assert all(0 <= at <= SIDE - side for *place, side in batch.crops for at in place)
 
 
 def test_a_slideshow_is_no_video(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_two_workers_walk_the_path_of_one_with_twice_the_examples(
     assert done.stderr.count("left out: junk.mp4") == 1
     assert done.stderr.count("the model is in") == 1
     card = (home / "models" / "shared" / "card.md").read_text()
-    assert "torchrun --nproc-per-node 2 scripts/train.py" in card
+    assert "torchrun --nproc-per-node 2 -- scripts/train.py" in card
     assert f"{STEPS} steps of 2 examples" in card
 
 
@@ -148,7 +148,8 @@ def test_a_dry_run_shows_a_batch_and_trains_nothing(
     for _, lr, target in rows:
         assert lr.std() > 10
         window = (np.abs(target - (255, 220, 0)).max(axis=2) == 0).sum()
-        assert window == 4 * 64 - 4  # an outline, a pixel thin
+        # An outline, a pixel thin: of LPIPS's window, or of the smaller one on the face.
+        assert window in (4 * 64 - 4, 4 * 32 - 4)
         outside = np.abs(target - (255, 220, 0)).max(axis=2) > 0
         assert np.abs(lr - target)[outside].mean() < 20  # the same moment, mirrored alike
     assert not (home / "models" / "dry").exists()

@@ -22,16 +22,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gemino.errors import CodecError, WireError
+from gemino.video import obu
 from gemino.video.lr import MAX_PICTURE_BYTES
 
 _CONTINUES, _CONTINUED, _NEW_SEQUENCE = 0x80, 0x40, 0x08
 _COUNT_SHIFT, _MAX_COUNT = 4, 3
-_FORBIDDEN, _EXTENSION, _HAS_SIZE = 0x80, 0x04, 0x02
-_SEQUENCE_HEADER, _TEMPORAL_DELIMITER, _TILE_LIST, _PADDING = 1, 2, 8, 15
-_NOT_SENT = (_TEMPORAL_DELIMITER, _TILE_LIST, _PADDING)
-_IGNORED = (_TEMPORAL_DELIMITER, _TILE_LIST)
-_DELIMITER = b"\x12\x00"
-_MAX_LEB128_BYTES = 8
+_NOT_SENT = (obu.TEMPORAL_DELIMITER, obu.TILE_LIST, obu.PADDING)
+_IGNORED = (obu.TEMPORAL_DELIMITER, obu.TILE_LIST)
 _LENGTH_BYTES = 2
 """Of an element that fits into a packet: below 2**14."""
 
@@ -52,10 +49,10 @@ def packetize(temporal_unit: bytes, max_bytes: int) -> list[bytes]:
     Raises CodecError where `temporal_unit` is no run of OBUs.
     """
     try:
-        obus = [obu for obu in _split(temporal_unit) if _type(obu) not in _NOT_SENT]
+        obus = [one for one in obu.split(temporal_unit) if obu.kind(one) not in _NOT_SENT]
     except ValueError as error:
         raise CodecError(f"the AV1 encoder gave what is no temporal unit: {error}") from None
-    new_sequence = any(_type(obu) == _SEQUENCE_HEADER for obu in obus)
+    new_sequence = any(obu.kind(one) == obu.SEQUENCE_HEADER for one in obus)
     payloads: list[bytes] = []
     continues = False
     for elements, continued in _fill(obus, max_bytes - 1):
@@ -103,70 +100,28 @@ def depacketize(payloads: Sequence[bytes]) -> bytes:
     if continued:
         raise WireError("AV1 picture breaks off in the middle of an OBU")
     try:
-        sized = [_with_size(bytes(obu)) for obu in obus if _type(obu) not in _IGNORED]
+        sized = [obu.sized(bytes(one)) for one in obus if obu.kind(one) not in _IGNORED]
     except ValueError as error:
         raise WireError(f"AV1 picture is wrong: {error}") from None
     if not sized:
         raise WireError("AV1 picture holds no OBU")
-    picture = _DELIMITER + b"".join(sized)
+    picture = obu.DELIMITER + b"".join(sized)
     if len(picture) > MAX_PICTURE_BYTES:
         raise WireError(f"AV1 picture has {len(picture)} bytes: at most {MAX_PICTURE_BYTES}")
     return picture
-
-
-def _type(obu: bytes | bytearray) -> int:
-    return obu[0] >> 3 & 15
-
-
-def _header_bytes(obu: bytes) -> int:
-    """How long the OBU's header is, its size field not included; ValueError for a wrong one."""
-    if obu[0] & _FORBIDDEN:
-        raise ValueError("OBU has its forbidden bit set")
-    length = 2 if obu[0] & _EXTENSION else 1
-    if len(obu) < length:
-        raise ValueError("OBU breaks off in its header")
-    return length
-
-
-def _split(temporal_unit: bytes) -> Iterator[bytes]:
-    """The OBUs of a temporal unit, without their size fields."""
-    at = 0
-    while at < len(temporal_unit):
-        header = _header_bytes(temporal_unit[at : at + 2])
-        if not temporal_unit[at] & _HAS_SIZE:
-            raise ValueError("OBU does not say its size")
-        size, start = _read_leb128(temporal_unit, at + header)
-        if size > len(temporal_unit) - start:
-            raise ValueError(f"OBU of {size} bytes breaks off")
-        first = temporal_unit[at] & ~_HAS_SIZE
-        rest = temporal_unit[at + 1 : at + header] + temporal_unit[start : start + size]
-        yield bytes([first]) + rest
-        at = start + size
-
-
-def _with_size(obu: bytes) -> bytes:
-    """An element as an OBU that says its size, whether the sender left that out or not."""
-    header = _header_bytes(obu)
-    start = header
-    if obu[0] & _HAS_SIZE:
-        size, start = _read_leb128(obu, header)
-        if size != len(obu) - start:
-            raise ValueError(f"OBU says {size} bytes and has {len(obu) - start}")
-    first = obu[0] | _HAS_SIZE
-    return bytes([first]) + obu[1:header] + _leb128(len(obu) - start) + obu[start:]
 
 
 def _fill(obus: list[bytes], room_bytes: int) -> Iterator[tuple[list[bytes], bool]]:
     """The elements of each packet, and whether the last one goes on in the next."""
     elements: list[bytes] = []
     room = room_bytes
-    for obu in obus:
+    for whole in obus:
         at = 0
-        while at < len(obu):
+        while at < len(whole):
             if room <= _LENGTH_BYTES:
                 yield elements, at > 0
                 elements, room = [], room_bytes
-            piece = obu[at : at + room - _LENGTH_BYTES]
+            piece = whole[at : at + room - _LENGTH_BYTES]
             elements.append(piece)
             at += len(piece)
             room -= len(piece) + _LENGTH_BYTES
@@ -177,7 +132,7 @@ def _fill(obus: list[bytes], room_bytes: int) -> Iterator[tuple[list[bytes], boo
 def _aggregate(flags: int, elements: list[bytes]) -> bytes:
     """The aggregation header and the elements with their lengths, but for a last one's."""
     count = len(elements) if len(elements) <= _MAX_COUNT else 0
-    parts = [part for element in elements for part in (_leb128(len(element)), element)]
+    parts = [part for element in elements for part in (obu.leb128(len(element)), element)]
     if count:
         del parts[-2]
     return bytes([flags | count << _COUNT_SHIFT]) + b"".join(parts)
@@ -189,31 +144,8 @@ def _elements(payload: bytes, count: int) -> Iterator[bytes]:
         number += 1
         size = len(payload) - at
         if number != count:
-            size, at = _read_leb128(payload, at)
+            size, at = obu.read_leb128(payload, at)
         if not 0 < size <= len(payload) - at:
             raise ValueError(f"element {number} of {size} bytes: {len(payload) - at} are left")
         yield payload[at : at + size]
         at += size
-
-
-def _leb128(value: int) -> bytes:
-    """AV1 specification, section 4.10.5; the shortest form."""
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def _read_leb128(data: bytes, at: int) -> tuple[int, int]:
-    """The value that begins at `at`, and where what follows it begins."""
-    value = 0
-    for number in range(_MAX_LEB128_BYTES):
-        if at + number >= len(data):
-            raise ValueError("a length breaks off")
-        byte = data[at + number]
-        value |= (byte & 0x7F) << 7 * number
-        if not byte & 0x80:
-            return value, at + number + 1
-    raise ValueError("a length has more than 8 bytes")

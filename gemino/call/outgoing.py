@@ -1,14 +1,13 @@
 """Everything one peer sends: a clip's tracks, its codec, its references, its rate."""
 
 import logging
-from fractions import Fraction
 
 from aiortc import RTCPeerConnection, RTCRtpSender
 
 from gemino.call.adaptation import AUDIO_KBPS, Adaptation
 from gemino.call.audio import OpusEncoder
 from gemino.call.options import PeerOptions
-from gemino.call.payload import agreed_codec, fill_encoder_slot, timestamp_offset
+from gemino.call.payload import agreed_codec, fill_encoder_slot, knows_fovea, timestamp_offset
 from gemino.call.readahead import ReadAhead
 from gemino.call.recorder import LogRow
 from gemino.call.references import ReferenceSender
@@ -16,7 +15,7 @@ from gemino.call.sender import PictureSender
 from gemino.call.slot import LrSlot
 from gemino.call.stats import Counters
 from gemino.call.tracks import ClipAudioTrack, ClipFrames, ClipVideoTrack, MediaClock, clip_blocks
-from gemino.config import EncoderConfig, LrCodec
+from gemino.config import EncoderConfig, LrCodec, frame_step
 from gemino.errors import GeminoError
 from gemino.media import ClipInfo
 from gemino.wire import (
@@ -38,7 +37,6 @@ _CAPTURE_TIME_EVERY_S = 2.0
 """Also what keeps the other peer from taking a still camera for a dead one."""
 _GRACE_S = 0.3
 """After the last frame: time for packets that must be sent again."""
-_MAX_FPS = Fraction(60)
 
 
 class Outgoing:
@@ -52,17 +50,19 @@ class Outgoing:
         codec = media.lr_codecs[0]
         self._adaptation = Adaptation(media.kbps, media.size_px, codec)
         budget = self._adaptation.budget
+        step = frame_step(info.fps, media.kbps)
         config = EncoderConfig(
             output_px=media.size_px,
             rung=budget.rung,
-            fps=min(info.fps, _MAX_FPS),
+            fps=info.fps / step,
             reference_max_bytes=budget.reference_max_bytes,
             reference_kbps=budget.reference_kbps,
+            foveate=True,
         )
         self._pictures = PictureSender(config, self.counters)
         self._references = ReferenceSender(budget.reference_pace_kbps)
         clip = info.path
-        source = ClipFrames(clip, media.size_px, media.seconds, self.clock)
+        source = ClipFrames(clip, media.size_px, media.seconds, self.clock, step)
         self._frames = ReadAhead(source, _FRAMES_AHEAD)
         self.video = ClipVideoTrack(source, self._frames, self.clock)
         self._lr = LrSlot(self._pictures.encode, codec)
@@ -101,6 +101,8 @@ class Outgoing:
         """Take the LR codec that the descriptions have agreed on; before media flows."""
         mine = [t for t in connection.getTransceivers() if t.sender is self._video_sender]
         codec = agreed_codec(mine[0]) if mine else None
+        if codec == "av1" and not knows_fovea(connection):
+            self._pictures.look_evenly()
         if codec is None or codec == self.codec:
             return
         self._lr.codec = codec

@@ -28,6 +28,7 @@ from aiortc import (
     RTCRtpReceiver,
     RTCRtpSender,
     RTCRtpTransceiver,
+    RTCSessionDescription,
 )
 from aiortc.codecs.base import Encoder
 from aiortc.codecs.vpx import VpxPayloadDescriptor
@@ -55,6 +56,8 @@ PRIVATE_NAMES = {
     "aiortc.codecs": ("CODECS",),
 }
 _LR_CODECS: Mapping[str, LrCodec] = {"video/vp8": "vp8", "video/av1": "av1"}
+_FOVEA = "x-gemino-fovea"
+"""A format parameter of video/AV1: pictures may look closer somewhere (`gemino.video.fovea`)."""
 _AV1_PAYLOAD_TYPE = 103
 """The stock codecs have 96..102; RTX has the next."""
 
@@ -69,9 +72,11 @@ def av1_known() -> Iterator[None]:
     """
     ours = [
         RTCRtpCodecParameters(
-            mimeType="video/AV1",  # no fmtp: profile 0, level 3.1 (1024 x 1024 at 30 fps), tier 0
+            # Nothing said of them: profile 0, level 3.1 (1024 x 1024 at 30 fps), tier 0.
+            mimeType="video/AV1",
             clockRate=90_000,
             payloadType=_AV1_PAYLOAD_TYPE,
+            parameters={_FOVEA: 1},
             rtcpFeedback=[RTCRtcpFeedback("nack"), RTCRtcpFeedback("nack", "pli")],
         ),
         RTCRtpCodecParameters(
@@ -100,6 +105,13 @@ def prefer(transceiver: RTCRtpTransceiver, codecs: Sequence[LrCodec]) -> None:
     transceiver.setCodecPreferences(
         [one for name in names for one in capabilities if one.mimeType.lower() == name]
     )
+
+
+def knows_fovea(connection: RTCPeerConnection) -> bool:
+    """Whether the other peer says that it can show AV1 pictures with a fovea."""
+    description: RTCSessionDescription | None = connection.remoteDescription
+    lines = description.sdp.splitlines() if description is not None else []
+    return any(line.startswith("a=fmtp:") and f"{_FOVEA}=1" in line for line in lines)
 
 
 def agreed_codec(transceiver: RTCRtpTransceiver) -> LrCodec | None:

@@ -177,7 +177,7 @@ class Viewer:
             self._counters.frames += 1
             self._counters.frames_neural += decoded.neural
             self._counters.synthesize_ms.add(decoded.synthesize_ms)
-            self._counters.lr_px = decoded.lr.shape[0]
+            self._counters.lr_px = decoded.lr_px
             self._counters.lr_codec = due.picture.codec
             self._show(
                 ShownFrame(
@@ -186,6 +186,6 @@ class Viewer:
                     due.picture.timestamp,
                     time.monotonic(),
                     decoded.neural,
-                    decoded.lr.shape[0],
+                    decoded.lr_px,
                 )
             )

@@ -47,6 +47,11 @@ class PictureSender:
         self.set_rung(rung)
         self._count_rung(rung)
 
+    def look_evenly(self) -> None:
+        """Have no fovea; before the first `encode`. A primed reference stays."""
+        self._primed = None
+        self._encoder.look_evenly()
+
     def encode(self, frame: Frame, time_s: float, force_keyframe: bool) -> bytes:
         """One frame of any size, taken at `time_s`, as one coded LR picture.
 

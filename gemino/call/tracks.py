@@ -89,11 +89,15 @@ class MediaClock:
 class ClipFrames:
     """The frames of the first `seconds` of a clip, without those that come too late to be sent.
 
-    Iterating raises MediaError as `read_frames` does. dropped: how many were too late.
+    Iterating raises MediaError as `read_frames` does. step: every so many frames one is sent.
+    dropped: how many were too late.
     """
 
-    def __init__(self, clip: Path, size_px: int, seconds: float | None, clock: MediaClock) -> None:
+    def __init__(
+        self, clip: Path, size_px: int, seconds: float | None, clock: MediaClock, step: int = 1
+    ) -> None:
         self.dropped = 0
+        self._step = step
         self._clip = clip
         self._size_px = size_px
         self._seconds = math.inf if seconds is None else seconds
@@ -104,6 +108,8 @@ class ClipFrames:
         for index, timed in enumerate(read_frames(self._clip)):
             if timed.time_s >= self._seconds:
                 return
+            if index % self._step:
+                continue
             if self._clock.late_s(timed.time_s) > MAX_LATE_S and timed.time_s - last_s < _STARVED_S:
                 self.dropped += 1
                 continue

@@ -1,6 +1,7 @@
 """`gemino encode`: a clip to a `.gem` file, at the rate that was asked for."""
 
 import json
+import math
 import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,7 @@ from gemino.config import (
     EncoderConfig,
     LrCodec,
     Rung,
+    frame_step,
     ladder,
     reference_budget_bytes,
     reference_kbps,
@@ -93,24 +95,28 @@ def encode(
     refuse_same(clip, output)
     if not output.parent.is_dir():
         raise MediaError(f"{output}: cannot be written (no such folder)")
-    header = _header(info, int(size), lr_codec, model)
+    step = frame_step(info.fps, kbps)
+    header = _header(info, int(size), lr_codec, model, step)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".gemino-") as folder:
-        best, passes = _search_rate(info, header, kbps, Path(folder))
+        best, passes = _search_rate(info, header, kbps, step, Path(folder))
         best.path.replace(output)
     _report(best, passes, kbps, header, output, as_json)
     if best.damage is not None:
         raise MediaError(f"{best.damage}; {output} holds the {best.frames} good frames")
 
 
-def _header(info: ClipInfo, size_px: int, codec: LrCodec, model: str) -> Header:
-    fps = max(info.fps, Fraction(1)).limit_denominator(1001)
+def _header(info: ClipInfo, size_px: int, codec: LrCodec, model: str, step: int) -> Header:
+    fps = max(info.fps / step, Fraction(1)).limit_denominator(1001)
+    frames = None if info.frames is None else math.ceil(info.frames / step)
     if model == NO_MODEL:
-        return Header(size_px, fps, codec, info.frames)
+        return Header(size_px, fps, codec, frames)
     files = find(model)
-    return Header(size_px, fps, codec, info.frames, files.config.name, bytes.fromhex(files.sha256))
+    return Header(size_px, fps, codec, frames, files.config.name, bytes.fromhex(files.sha256))
 
 
-def _search_rate(info: ClipInfo, header: Header, kbps: float, folder: Path) -> tuple[Coded, int]:
+def _search_rate(
+    info: ClipInfo, header: Header, kbps: float, step: int, folder: Path
+) -> tuple[Coded, int]:
     """Encode until the payload is within 5 % of `kbps` or comes no closer; the best and the count.
 
     Encoders hold a rate over many seconds and within their quantisers; how far a short clip lands
@@ -131,8 +137,9 @@ def _search_rate(info: ClipInfo, header: Header, kbps: float, folder: Path) -> t
             header.fps,
             reference_bytes,
             for_references,
+            foveate=True,
         )
-        coded = _encode_once(info, header, config, folder / f"{count}.gem", count)
+        coded = _encode_once(info, header, config, step, folder / f"{count}.gem", count)
         if best is None or abs(coded.payload_kbps - kbps) < abs(best.payload_kbps - kbps):
             best = coded
         room = max(kbps - coded.reference_kbps, 0.1)
@@ -145,7 +152,7 @@ def _search_rate(info: ClipInfo, header: Header, kbps: float, folder: Path) -> t
 
 
 def _encode_once(
-    info: ClipInfo, header: Header, config: EncoderConfig, path: Path, number: int
+    info: ClipInfo, header: Header, config: EncoderConfig, step: int, path: Path, number: int
 ) -> Coded:
     encoder, rung = Encoder(config), None
     references, last_us, damage = 0, 0, None
@@ -153,7 +160,10 @@ def _encode_once(
         task = bar.add_task(f"encoding, pass {number}", total=info.frames)
         writer = GemWriter(file, header)
         try:
-            for timed in read_frames(info.path):
+            for index, timed in enumerate(read_frames(info.path)):
+                bar.advance(task)
+                if index % step:
+                    continue
                 sent = encoder.encode(timed.frame, timed.time_s)
                 if sent.rung != rung:
                     rung = sent.rung
@@ -164,7 +174,6 @@ def _encode_once(
                 # Times closer than a microsecond are moved apart: each must be later.
                 last_us = max(last_us + 1 if writer.frames else 0, round(timed.time_s * 1e6))
                 writer.write_picture(last_us, sent.keyframe, sent.lr)
-                bar.advance(task)
         except DamagedMediaError as error:
             if not writer.frames:
                 raise

@@ -88,7 +88,7 @@ def train(
     An evening on a laptop: `gemino train clips/ --name mine --validation others/ --minutes 90`
 
     Two processes, or GPUs, of 8 examples a step in all:
-    `torchrun --nproc-per-node 2 scripts/train.py clips/ --name mine --batch 2 --accumulate 2`
+    `torchrun --nproc-per-node 2 -- scripts/train.py clips/ --name mine --batch 2 --accumulate 2`
     """
     from gemino.training.program import TrainingOptions, run, show_batch
 

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemino.errors import ModelError
-from gemino.frames import Frame, resize
+from gemino.faces import FaceDetector
+from gemino.frames import Frame
 
 POINTS = 478
 Points = NDArray[np.float32]
@@ -26,9 +27,7 @@ Points = NDArray[np.float32]
 
 _DETECTOR, _MESH = "face_detector.tflite", "face_landmarks_detector.tflite"
 _MAX_NETWORK_BYTES = 20_000_000
-_DETECTOR_PX, _MESH_PX = 128, 256
-_ANCHOR_GRIDS = ((16, 2), (8, 6))
-"""BlazeFace's boxes count from the cells of these grids, so many boxes in each cell."""
+_MESH_PX = 256
 _CERTAIN = 0.5
 _CROP = 1.5
 """The mesh's crop is so many times as large as the face."""
@@ -62,15 +61,16 @@ class FaceLandmarker:
             raise ModelError(problem)
         try:
             with ZipFile(path) as archive:
-                self._detector = _network(archive, _DETECTOR)
-                self._mesh = _network(archive, _MESH)
-        except (OSError, KeyError, ValueError, BadZipFile, cv2.error) as error:
+                self._detector = FaceDetector(_read(archive, _DETECTOR), _DETECTOR)
+                mesh = np.frombuffer(_read(archive, _MESH), np.uint8)
+                self._mesh = cv2.dnn.readNetFromTFLite(mesh)
+        except (OSError, KeyError, ValueError, ModelError, BadZipFile, cv2.error) as error:
             raise ModelError(problem) from error
-        self._anchors = np.concatenate([_grid(cells, boxes) for cells, boxes in _ANCHOR_GRIDS])
 
     def find(self, frame: Frame) -> Face | None:
         """The clearest face in `frame` [S, S, 3], or None."""
-        crop = self._detect(frame)
+        box = self._detector.find(frame)
+        crop = None if box is None else _crop(box.centre, box.side * _CROP, box.eyes)
         for _ in range(_LOOKS):
             if crop is None:
                 return None
@@ -86,20 +86,6 @@ class FaceLandmarker:
         The crop is the same, so two versions differ by what they show and not by where one looks.
         """
         return self._look(frame, face.crop)[0]
-
-    def _detect(self, frame: Frame) -> NDArray[np.float64] | None:
-        """A crop around the detector's clearest face."""
-        small = resize(frame, _DETECTOR_PX).astype(np.float32)
-        self._detector.setInput(cv2.dnn.blobFromImage(small / 127.5 - 1))
-        scores, boxes = self._detector.forward(["classificators", "regressors"])
-        best = int(np.argmax(scores))
-        if _sigmoid(float(scores.reshape(-1)[best])) < _CERTAIN:
-            return None
-        # Centre, size and six points, the eyes first, in pixels of the small picture.
-        values = boxes.reshape(-1, 16)[best].reshape(8, 2).astype(np.float64)
-        values[[0, *range(2, 8)]] += self._anchors[best] * _DETECTOR_PX
-        values *= frame.shape[0] / _DETECTOR_PX
-        return _crop(values[0], float(values[1].max()) * _CROP, values[3] - values[2])
 
     def _look(self, frame: Frame, crop: NDArray[np.float64]) -> tuple[Points, float]:
         """The points inside `crop` in pixels of the frame, and how certain a face is there."""
@@ -119,17 +105,10 @@ def mouth_opening(points: Points) -> float:
     return float(lips / max(float(height), 1e-6))
 
 
-def _network(archive: ZipFile, name: str) -> cv2.dnn.Net:
+def _read(archive: ZipFile, name: str) -> bytes:
     if archive.getinfo(name).file_size > _MAX_NETWORK_BYTES:
         raise ValueError(f"{name} is too large")
-    return cv2.dnn.readNetFromTFLite(np.frombuffer(archive.read(name), np.uint8))
-
-
-def _grid(cells: int, boxes: int) -> NDArray[np.float64]:
-    """Centres of the cells in 0..1, row by row, each repeated for its boxes: [n, 2]."""
-    centres = (np.arange(cells) + 0.5) / cells
-    x, y = np.meshgrid(centres, centres)
-    return np.repeat(np.stack([x.ravel(), y.ravel()], axis=1), boxes, axis=0)
+    return archive.read(name)
 
 
 def _crop_around(points: Points) -> NDArray[np.float64]:

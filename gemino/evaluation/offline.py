@@ -5,18 +5,24 @@ times the total rate, as the sender of a call does; until the first one is there
 upsamples. What references do not take of the rate, the LR stream has.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+from gemino.attention import Attention
 from gemino.config import (
+    FOVEATED_PX,
     MAX_KBPS,
     MIN_KBPS,
     REFERENCE_AMORTISATION_S,
     REFERENCE_BURST,
     EncoderConfig,
+    Fovea,
     LrCodec,
     Rung,
+    Sampling,
+    frame_step,
     ladder,
     reference_budget_bytes,
     reference_kbps,
@@ -28,6 +34,7 @@ from gemino.evaluation.codecs import Coded, Reference, first_pass, kept
 from gemino.evaluation.rates import Rates, count, meet
 from gemino.frames import Frame, from_video_frame, resize
 from gemino.runtime import Synthesizer
+from gemino.sampling import shrink
 from gemino.video.lr import LrDecoder, LrEncoder
 
 _ATTEMPTS = 3  # a small stream codes fast, and its rate decides which clips compare
@@ -35,10 +42,14 @@ _ATTEMPTS = 3  # a small stream codes fast, and its rate decides which clips com
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Which LR stream to use; None: what the ladder says for the rate."""
+    """Which LR stream to use; None: what the ladder says for the rate.
+
+    foveate: whether it may look closer at the face.
+    """
 
     codec: LrCodec | None = None
     size_px: int | None = None
+    foveate: bool = False
 
     def rung(self, kbps: float) -> Rung:
         kbps = min(max(kbps, MIN_KBPS), MAX_KBPS)
@@ -66,18 +77,21 @@ class Gemino:
         """
         most = self.reference_bytes or reference_budget_bytes(kbps, footage.size_px)
         share = reference_kbps(kbps, footage.size_px)
+        step = frame_step(footage.fps, kbps)
         config = EncoderConfig(
             footage.size_px,
             self.stream.rung(kbps - share),
-            footage.fps,
+            footage.fps / step,
             reference_max_bytes=most,
             reference_kbps=share,
+            foveate=self.stream.foveate,
         )
         # References follow from the pictures alone, so what they take is known beforehand.
-        sent = sum(len(reference) for _, reference in _references(footage, config))
+        sent = sum(len(reference) for _, reference in _references(footage, config, step))
         lr_kbps = max(kbps - sent * 8 / 1000 / REFERENCE_AMORTISATION_S, 1.0)
-        rung = fit(footage, self.stream.rung(lr_kbps), lr_kbps).rung
-        return _play(footage, kbps, replace(config, rung=rung), self.synthesizer)
+        rung = self.stream.rung(lr_kbps)
+        rung = fit(footage, rung, lr_kbps, step=step, foveate=self.stream.foveate).rung
+        return _play(footage, kbps, replace(config, rung=rung), self.synthesizer, step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,30 +111,38 @@ class Bicubic:
         return Coded(footage, kbps, [len(p) for p in stream.pictures], frames, details=details)
 
 
-def _references(footage: Footage, config: EncoderConfig) -> Iterator[tuple[int, bytes]]:
+def _references(footage: Footage, config: EncoderConfig, step: int) -> Iterator[tuple[int, bytes]]:
     """The references that an Encoder sends over the play, by position."""
-    encoder = Encoder(config)
-    for position, place in enumerate(footage.order):
+    encoder = Encoder(replace(config, foveate=False))  # which its references do not depend on
+    for position, place in _sent(footage, step):
         now = position / float(footage.fps)
         coded = encoder.encode(from_video_frame(footage.pictures[place]), now)
         if coded.reference is not None:
             yield position, coded.reference
 
 
-def _play(footage: Footage, kbps: float, config: EncoderConfig, synthesizer: Synthesizer) -> Coded:
-    """The whole play through an Encoder and a Decoder."""
+def _sent(footage: Footage, step: int) -> list[tuple[int, int]]:
+    """Position and place of each frame that is sent: every `step`-th."""
+    return list(enumerate(footage.order))[::step]
+
+
+def _play(
+    footage: Footage, kbps: float, config: EncoderConfig, synthesizer: Synthesizer, step: int
+) -> Coded:
+    """The whole play through an Encoder and a Decoder; a frame not sent shows the one before."""
     fps, rung = float(footage.fps), config.rung
     encoder, decoder = Encoder(config), Decoder(synthesizer, rung.codec)
     synthesizer.forget_references()
     wanted = kept(footage) | set(first_pass(footage).values())
+    drawn = {position - position % step for position in wanted}
     frames: dict[int, Frame] = {}
-    sizes: list[int] = []
+    sizes = [0] * len(footage.order)
     references: list[Reference] = []
     under_way: list[tuple[Reference, bytes]] = []
-    for position, place in enumerate(footage.order):
+    for position, place in _sent(footage, step):
         picture = from_video_frame(footage.pictures[place])
         coded = encoder.encode(picture, position / fps)
-        sizes.append(len(coded.lr))
+        sizes[position] = len(coded.lr)
         if coded.reference is not None:
             crossing_s = len(coded.reference) * 8 / 1000 / (REFERENCE_BURST * kbps)
             arrival = Reference(position + round(crossing_s * fps), len(coded.reference))
@@ -129,11 +151,13 @@ def _play(footage: Footage, kbps: float, config: EncoderConfig, synthesizer: Syn
         while under_way and under_way[0][0].position <= position:
             decoder.add_reference(under_way.pop(0)[1])
         small = decoder.decode_lr(coded.lr, coded.index)
-        if small is not None and position in wanted:
+        if small is not None and position in drawn:
             frames[position] = decoder.rebuild(small).frame
+    frames = {at: frames[at - at % step] for at in wanted if at - at % step in frames}
     details = {
         "lr_codec": rung.codec,
         "lr_px": rung.size_px,
+        "frame_step": step,
         "lr_kbps": round(count(sizes[footage.settled :], footage.fps).payload_kbps, 2),
         "references": len(references),
         "reference_bytes": sum(reference.size for reference in references),
@@ -156,22 +180,49 @@ class LrStream:
             yield resize(decoder.decode(data), size_px)
 
 
-def fit(footage: Footage, rung: Rung, kbps: float, *, once: bool = False) -> LrStream:
+def fit(
+    footage: Footage,
+    rung: Rung,
+    kbps: float,
+    *,
+    once: bool = False,
+    step: int = 1,
+    foveate: bool = False,
+) -> LrStream:
     """The LR stream of `rung`'s codec and size whose rate comes closest to `kbps`.
 
-    once: of the clip played once, rather than of the last pass of the whole play.
+    once: of the clip played once, rather than of the last pass of the whole play. step, foveate:
+    as an Encoder's.
     """
-    small = [resize(from_video_frame(p), rung.size_px) for p in footage.pictures]
-    played = small if once else [small[place] for place in footage.order]
+    order = range(len(footage.pictures)) if once else footage.order
+    attention = Attention() if foveate and rung.codec == "av1" else None
+    fps = footage.fps / step
+    shrunk: dict[tuple[int, Fovea | None], Frame] = {}
+    played: list[tuple[Frame, Fovea | None]] = []
+    for count_sent, place in enumerate(order[::step]):
+        fovea = None
+        if attention is not None and rung.size_px in FOVEATED_PX:
+            picture = from_video_frame(footage.pictures[place])
+            fovea = attention.update(picture, count_sent / float(fps))
+        if (place, fovea) not in shrunk:
+            picture = from_video_frame(footage.pictures[place])
+            shrunk[place, fovea] = shrink(picture, Sampling(rung.size_px, fovea))
+        played.append((shrunk[place, fovea], fovea))
 
     def code(asked_kbps: float) -> LrStream:
         asked = Rung(rung.codec, rung.size_px, asked_kbps)
-        return _lr_stream(played, asked, footage.fps, len(small))
+        return _lr_stream(played, asked, fps, math.ceil(len(footage.pictures) / step))
 
     return meet(kbps, code, MIN_KBPS, MAX_KBPS, _ATTEMPTS)
 
 
-def _lr_stream(played: Sequence[Frame], rung: Rung, fps: Fraction, measured: int) -> LrStream:
-    encoder = LrEncoder(rung, fps)
-    pictures = [encoder.encode(frame).data for frame in played]
+def _lr_stream(
+    played: list[tuple[Frame, Fovea | None]], rung: Rung, fps: Fraction, measured: int
+) -> LrStream:
+    encoder = LrEncoder(replace(rung, fovea=played[0][1]), fps)
+    pictures = []
+    for frame, fovea in played:
+        if fovea != encoder.rung.fovea:
+            encoder.reconfigure(replace(rung, fovea=fovea))
+        pictures.append(encoder.encode(frame).data)
     return LrStream(rung, pictures, count(map(len, pictures[-measured:]), fps))

@@ -62,15 +62,16 @@ class GeminoNet(nn.Module):
         self.reference = ReferenceEncoder(widths.width4, widths.width8)
         self.generator = Generator(widths.width4, widths.width8, widths.blocks4, widths.blocks8)
 
-    def encode_reference(self, reference: Tensor, lr_px: int) -> ReferenceFeatures:
-        """Everything that depends on the reference [B, 3, S, S] and the LR size alone.
+    def encode_reference(self, reference: Tensor, lr: Tensor) -> ReferenceFeatures:
+        """Everything that depends on the reference [B, 3, S, S] and its sampling alone.
 
-        Raises ValueError where S is not a multiple of 8 in 128..1024.
+        `lr` [B, 3, s, s]: what an LR picture of it shows (`gemino.sampling.glimpse`). Raises
+        ValueError where S is not a multiple of 8 in 128..1024.
         """
         size = reference.shape[-1]
         if reference.shape[-2] != size or size % 8 or not 128 <= size <= 1024:
             raise ValueError(f"a reference is square, a multiple of 8 in 128..1024, not {size}")
-        lr = planar(resize(reference, lr_px))
+        lr = planar(lr)
         low = resize(lr, size // 4)
         quarter, eighth = self.reference(reference)
         return ReferenceFeatures(
@@ -110,7 +111,8 @@ def build(config: ModelConfig) -> GeminoNet:
 def count_macs(model: GeminoNet, output_px: int, lr_px: int) -> int:
     """Multiply-accumulates of one frame's convolutions and products, the reference left out."""
     with torch.inference_mode():
-        features = model.encode_reference(torch.rand(1, 3, output_px, output_px), lr_px)
+        lr = torch.rand(1, 3, lr_px, lr_px)
+        features = model.encode_reference(torch.rand(1, 3, output_px, output_px), lr)
         with FlopCounterMode(display=False) as counter:
-            model.synthesize(features, torch.rand(1, 3, lr_px, lr_px), torch.zeros(1, 2))
+            model.synthesize(features, lr, torch.zeros(1, 2))
     return int(counter.get_total_flops()) // 2

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from gemino.config import Sampling
 from gemino.frames import Frame, resize
 
 
@@ -24,8 +25,11 @@ class Synthesizer(Protocol):
     def forget_references(self) -> None:
         """Hold none any more."""
 
-    def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:
-        """The picture [output_px, output_px, 3] for `lr` [s, s, 3]."""
+    def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
+        """The picture [output_px, output_px, 3] for `lr` [s, s, 3], straightened.
+
+        sampling: how the LR picture that was coded samples the full one.
+        """
 
 
 class ClassicalSynthesizer:
@@ -43,6 +47,11 @@ class ClassicalSynthesizer:
     def forget_references(self) -> None:
         """Nothing was kept."""
 
-    def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:  # noqa: ARG002
+    def synthesize(
+        self,
+        lr: Frame,
+        sampling: Sampling,  # noqa: ARG002
+        log2_bits_per_pixel: float,  # noqa: ARG002
+    ) -> Frame:
         """`lr` [s, s, 3], cubically upsampled to [output_px, output_px, 3]."""
         return resize(lr, self.output_px)

@@ -19,22 +19,23 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from gemino.config import MIN_LR_PX, OUTPUT_SIZES_PX, REFERENCES_HELD
+from gemino.config import MIN_LR_PX, OUTPUT_SIZES_PX, REFERENCES_HELD, Sampling
 from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
 from gemino.likeness import Thumbnail, difference, thumbnail
 from gemino.nn.model import GeminoNet, build, rung_vector
 from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.programs import Held, Program, record, to_tensor
+from gemino.sampling import glimpse
 from gemino.zoo import ModelFiles
 
 Precision = Literal["auto", "bfloat16", "float32"]
-_KEPT_LR_SIZES = 2
+_KEPT_SAMPLINGS = 2
 """A call hops between two neighbouring rungs; features of more would only fill memory."""
 _CLEARLY = 0.92
 """Another reference must be so much more alike than the one in use: each change can be seen."""
 _TIMED_RUNS = 3
-_TIMED_LR_PX = 128
+_TIMED = Sampling(128)
 _TIMED_OUTPUT_PX = 512  # not the largest: opening a model should not take seconds
 
 
@@ -83,8 +84,8 @@ class TorchSynthesizer:
         self._references: deque[_Reference] = deque(maxlen=REFERENCES_HELD)
         self._numbers = count()
         self._chosen = -1
-        self._lr_px: int | None = None
-        self._held: OrderedDict[tuple[int, int], Held] = OrderedDict()
+        self._sampling: Sampling | None = None
+        self._held: OrderedDict[tuple[Sampling, int], Held] = OrderedDict()
         if precision == "auto":
             precision = self._faster(model)
         self._use(model, precision)
@@ -98,8 +99,8 @@ class TorchSynthesizer:
         """Hold `reference`, square RGB of any size, for the pictures to come."""
         picture = resize(reference, self.output_px)
         newest = _Reference(next(self._numbers), picture, thumbnail(picture))
-        if self._lr_px is not None:  # made ready before any frame can wait for it
-            self._prepared(newest, self._lr_px)
+        if self._sampling is not None:  # made ready before any frame can wait for it
+            self._prepared(newest, self._sampling)
         with self._lock:
             self._references.append(newest)
 
@@ -108,18 +109,21 @@ class TorchSynthesizer:
             self._references.clear()
             self._held.clear()
 
-    def synthesize(self, lr: Frame, log2_bits_per_pixel: float) -> Frame:
-        """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8."""
+    def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
+        """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8, straightened.
+
+        sampling: how the LR picture that was coded samples the full one.
+        """
         torch.set_num_threads(self._threads)  # torch keeps this number for each calling thread
-        lr_px = lr.shape[0]
         reference = self._likest(lr)
-        if reference is None or lr_px < MIN_LR_PX:
+        if reference is None or sampling.size_px < MIN_LR_PX:
             return resize(lr, self.output_px)
-        self._lr_px = lr_px
+        self._sampling = sampling
         with torch.inference_mode():
-            held, program = self._prepared(reference, lr_px)
-            rung = torch.tensor([rung_vector(lr_px, log2_bits_per_pixel)], device=self.device)
-            return program(lr, rung, held)
+            held = self._prepared(reference, sampling)
+            vector = rung_vector(sampling.size_px, log2_bits_per_pixel)
+            rung = torch.tensor([vector], device=self.device)
+            return self._programs[lr.shape[0]](lr, rung, held)
 
     def _likest(self, lr: Frame) -> "_Reference | None":
         """The reference that is most like `lr`; the last one chosen unless another is better."""
@@ -136,33 +140,35 @@ class TorchSynthesizer:
         self._chosen = best.number
         return best
 
-    def _prepared(self, reference: "_Reference", lr_px: int) -> tuple[Held, Program]:
-        """A reference's features for this LR size, and the program for it."""
-        key = (lr_px, reference.number)
+    def _prepared(self, reference: "_Reference", sampling: Sampling) -> Held:
+        """A reference's features for this sampling; the program for them is there then."""
+        key = (sampling, reference.number)
         held = self._ready(key)
         if held is None:
             with self._preparing:
                 held = self._ready(key) or self._prepare(reference, key)
-        return held, self._programs[lr_px]
+        return held
 
-    def _ready(self, key: tuple[int, int]) -> Held | None:
+    def _ready(self, key: tuple[Sampling, int]) -> Held | None:
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
             return self._held.get(key)
 
-    def _prepare(self, reference: "_Reference", key: tuple[int, int]) -> Held:
-        lr_px = key[0]
+    def _prepare(self, reference: "_Reference", key: tuple[Sampling, int]) -> Held:
         torch.set_num_threads(self._threads)
+        lr = glimpse(reference.picture, key[0])
+        lr_px = lr.shape[0]
         with torch.inference_mode():
-            tensor = to_tensor(reference.picture, self.device)
-            features = self._model.encode_reference(tensor, lr_px)
+            features = self._model.encode_reference(
+                to_tensor(reference.picture, self.device), to_tensor(lr, self.device)
+            )
             if lr_px not in self._programs:
                 self._programs[lr_px] = record(self._model, features, lr_px)
             held = self._programs[lr_px].hold(features)
         with self._lock:
             self._held[key] = held
-            if len(self._held) > _KEPT_LR_SIZES * REFERENCES_HELD:
+            if len(self._held) > _KEPT_SAMPLINGS * REFERENCES_HELD:
                 self._held.popitem(last=False)
         return held
 
@@ -191,14 +197,15 @@ class TorchSynthesizer:
         CPU time of this thread, which does at least its share of the work: what else runs on a
         busy machine must not decide.
         """
-        noise = np.random.default_rng(0).integers(0, 256, (_TIMED_LR_PX,) * 2 + (3,), np.uint8)
+        shape = (_TIMED.size_px, _TIMED.size_px, 3)
+        noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         self.add_reference(noise)
         stamps = []
         for _ in range(_TIMED_RUNS + 1):
-            self.synthesize(noise, -5.0)
+            self.synthesize(noise, _TIMED, -5.0)
             stamps.append(time.thread_time())
         self.forget_references()
-        self._lr_px = None
+        self._sampling = None
         return [after - before for before, after in pairwise(stamps)]
 
 

@@ -15,24 +15,26 @@ import math
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gemino import media
-from gemino.config import Rung
+from gemino import faces, media
+from gemino.config import FOVEA_GRID, FOVEA_RADII, Fovea, Rung
 from gemino.errors import MediaError
 from gemino.frames import Frame, crop_square, resize
 from gemino.rate import BitsPerPixelMeter
+from gemino.sampling import shrink
 from gemino.video.lr import LrDecoder, LrEncoder
 from gemino.video.reference import decode_picture, encode_picture
 
 ACTIVITY_PX = 64
 REFERENCE_BUDGETS = (7_000, 20_000)
-_FORMAT = 4
+_FORMAT = 5
 _MAX_FRAMES_KEPT = 400
 _KEPT_PER_S = 8.0
 _MAX_FPS = 32
@@ -40,6 +42,8 @@ _MIN_FPS = 1  # no LR encoder takes less
 _MOST_BLANK = 0.5  # of a clip's pictures; a fade or a covered lens now and then is life
 _BLACK_BELOW = 24
 _FLAT_BELOW = 2.0
+_FACE_WITHIN = 8  # pictures that a face is looked for in
+_NO_FACE = Fovea(16, 16, 7)  # where one would be: the middle
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +74,16 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class SequenceSettings:
-    """What decides the contents of a cached sequence."""
+    """What decides the contents of a cached sequence.
+
+    foveated: rungs that get the clip's own fovea, around its face, moved by fovea_shift (x, y and
+    radius in 1/32 of the picture).
+    """
 
     output_px: int
     rungs: tuple[Rung, ...]
+    foveated: tuple[Rung, ...] = ()
+    fovea_shift: tuple[int, int, int] = (0, 0, 0)
     view: View = View()
     references: int = 4
     reference_bytes: tuple[int, ...] = REFERENCE_BUDGETS
@@ -84,8 +94,9 @@ class Sequence:
     """A cached sequence; arrays are memory-mapped.
 
     frames uint8 [N, S, S, 3]. lr[rung] = (pictures uint8 [N, s, s, 3], levels float32 [N]): the
-    decoded LR stream and its log2 bits per pixel. references uint8 [R, S, S, 3]. activity
-    float32 [64, 64], sums to 1: where the clip moves. sharpness: mean gradient, 0..255.
+    decoded LR stream, not straightened, and its log2 bits per pixel. references uint8
+    [R, S, S, 3]. activity float32 [64, 64], sums to 1: where the clip moves. face: the fovea
+    around the first pictures' face; None without one. sharpness: mean gradient, 0..255.
     kbps[rung]: the stream's real rate.
     """
 
@@ -94,6 +105,7 @@ class Sequence:
     lr: dict[Rung, tuple[NDArray[np.uint8], NDArray[np.float32]]]
     references: NDArray[np.uint8]
     activity: NDArray[np.float32]
+    face: Fovea | None
     sharpness: float
     kbps: dict[Rung, float]
 
@@ -156,7 +168,7 @@ class _Stream:
     payload_bytes: int = 0
 
     def push(self, frame: Frame, keep: bool) -> None:
-        coded = self.encoder.encode(resize(frame, self.encoder.rung.size_px))
+        coded = self.encoder.encode(shrink(frame, self.encoder.rung.sampling))
         self.payload_bytes += len(coded.data)
         level = self.meter.update(len(coded.data), self.encoder.rung.size_px)
         picture = self.decoder.decode(coded.data)
@@ -172,13 +184,16 @@ def _build(clip: Path, settings: SequenceSettings, folder: Path) -> None:
     skip = math.ceil(info.fps / _MAX_FPS)
     fps = info.fps / skip
     stride = max(round(float(fps) / _KEPT_PER_S), 1)
+    frames = _frames(clip, skip, settings)
+    first = list(islice(frames, _FACE_WITHIN))
+    face = _face(first) if settings.foveated else None
     streams = [
         _Stream(LrEncoder(rung, fps), LrDecoder(rung.codec), BitsPerPixelMeter(rung.codec))
-        for rung in settings.rungs
+        for rung in _rungs(settings, face)
     ]
     kept: list[Frame] = []
     count = 0
-    for frame in _frames(clip, skip, settings):
+    for frame in chain(first, frames):
         keep = count % stride == 0
         count += 1
         if keep:
@@ -200,7 +215,8 @@ def _build(clip: Path, settings: SequenceSettings, folder: Path) -> None:
         np.save(folder / f"lr{index}.npy", np.stack(stream.pictures))
         np.save(folder / f"levels{index}.npy", np.array(stream.levels, np.float32))
         rates.append(stream.payload_bytes * 8 / 1000 * float(fps) / count)
-    meta = {"kbps": rates, "sharpness": _sharpness(kept)}
+    place = None if face is None else (face.x, face.y, face.radius)
+    meta = {"kbps": rates, "sharpness": _sharpness(kept), "face": place}
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
@@ -208,6 +224,25 @@ def _frames(clip: Path, skip: int, settings: SequenceSettings) -> Iterator[Frame
     for index, timed in enumerate(media.read_frames(clip)):
         if index % skip == 0:
             yield settings.view.apply(timed.frame, settings.output_px)
+
+
+def _face(frames: list[Frame]) -> Fovea | None:
+    """The fovea around the first face that is seen."""
+    detector = faces.shipped()
+    boxes = (detector.find(frame) for frame in frames)
+    return next((box.fovea(frames[0].shape[0]) for box in boxes if box is not None), None)
+
+
+def _rungs(settings: SequenceSettings, face: Fovea | None) -> tuple[Rung, ...]:
+    """All rungs of a sequence, in the order that they are kept in."""
+    place = face or _NO_FACE
+    x, y = (
+        min(max(at + shift, 0), FOVEA_GRID)
+        for at, shift in zip((place.x, place.y), settings.fovea_shift[:2], strict=True)
+    )
+    radius = min(max(place.radius + settings.fovea_shift[2], FOVEA_RADII[0]), FOVEA_RADII[1])
+    foveated = (replace(rung, fovea=Fovea(x, y, radius)) for rung in settings.foveated)
+    return (*settings.rungs, *foveated)
 
 
 def _is_blank(frame: Frame) -> bool:
@@ -246,12 +281,14 @@ def _load(folder: Path, name: str, settings: SequenceSettings) -> Sequence:
         return np.asanyarray(np.load(folder / f"{stem}.npy", mmap_mode="r", allow_pickle=False))
 
     meta = json.loads((folder / "meta.json").read_text())
+    face = None if meta["face"] is None else Fovea(*meta["face"])
+    rungs = _rungs(settings, face)
     lr = {
         rung: (
             array(f"lr{index}").view(np.uint8),
             np.asarray(array(f"levels{index}"), np.float32),
         )
-        for index, rung in enumerate(settings.rungs)
+        for index, rung in enumerate(rungs)
     }
     return Sequence(
         name=name,
@@ -259,6 +296,7 @@ def _load(folder: Path, name: str, settings: SequenceSettings) -> Sequence:
         lr=lr,
         references=array("references").view(np.uint8),
         activity=np.asarray(array("activity"), np.float32),
+        face=face,
         sharpness=float(meta["sharpness"]),
-        kbps=dict(zip(settings.rungs, meta["kbps"], strict=True)),
+        kbps=dict(zip(rungs, meta["kbps"], strict=True)),
     )

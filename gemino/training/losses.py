@@ -1,7 +1,8 @@
 """What the network is asked for.
 
     L1 over the whole picture                         colours and shapes
-    LPIPS in a window drawn where the clip moves      textures, eyes, mouths
+    LPIPS in a window drawn where the clip moves,     textures
+    or in a smaller one on the face, enlarged         eyes, mouths
     L1 of the reference's low-pass, moved by the flow motion gets a signal of its own, at 64 px
                                                       and at 1/4 scale, before gates open
 
@@ -75,11 +76,11 @@ class Losses:
         return fine + (small - resize(batch.target, FLOW_PX)).abs().mean()
 
 
-def _windows(pictures: Tensor, corners: list[tuple[int, int]], side: int) -> Tensor:
-    """One [side, side] window of each picture, [B, 3, side, side]."""
-    return torch.stack(
+def _windows(pictures: Tensor, crops: list[tuple[int, int, int]], side: int) -> Tensor:
+    """One window (top, left, its side) of each picture, all resized to [B, 3, side, side]."""
+    return torch.cat(
         [
-            picture[:, top : top + side, left : left + side]
-            for picture, (top, left) in zip(pictures, corners, strict=True)
+            resize(picture[None, :, top : top + window, left : left + window], side)
+            for picture, (top, left, window) in zip(pictures, crops, strict=True)
         ]
     )

@@ -13,7 +13,7 @@ _MOST_ROWS = 8
 _WINDOW_COLOUR = (255, 220, 0)
 
 
-def draw(batch: Batch, crop_px: int) -> Frame:
+def draw(batch: Batch) -> Frame:
     """`batch` as uint8 [rows x S, 3 x S, 3], an example a row, eight at most.
 
     reference | LR upsampled | target, and in the target the window that LPIPS judges.
@@ -24,8 +24,8 @@ def draw(batch: Batch, crop_px: int) -> Frame:
             np.ascontiguousarray((x[at].permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8))
             for x in (batch.reference, batch.lr, batch.target)
         )
-        top, left = batch.crops[at]
-        corner = (left + crop_px - 1, top + crop_px - 1)
+        top, left, side = batch.crops[at]
+        corner = (left + side - 1, top + side - 1)
         thickness = max(target.shape[0] // 256, 1)
         cv2.rectangle(target, (left, top), corner, _WINDOW_COLOUR, thickness)
         rows.append(np.hstack([reference, resize(lr, target.shape[0]), target]))

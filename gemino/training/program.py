@@ -27,9 +27,9 @@ from gemino.training.trainer import Trainer, TrainingConfig
 from gemino.training.workers import Workers, join, leave
 from gemino.zoo import find
 
-VALIDATION_RUNG = Rung("av1", 128, 12.0)
+VALIDATION_RUNG = Rung("av1", 128, 8.5)
 VALIDATION_REFERENCE_BYTES = 20_000
-_WATCHED = f"AV1 of {VALIDATION_RUNG.size_px} px at {VALIDATION_RUNG.video_kbps:g} kbps"
+_WATCHED = f"foveated AV1, {VALIDATION_RUNG.size_px} px, {VALIDATION_RUNG.video_kbps:g} kbps"
 _VGG_PX = 128
 
 
@@ -108,7 +108,7 @@ def _run(options: TrainingOptions, arguments: str, workers: Workers, console: Co
     if not workers.leads:
         return options.models / options.name
     look = trainer.validate(watched, alex) if watched else None
-    start = f"torchrun --nproc-per-node {workers.count} scripts/train.py"
+    start = f"torchrun --nproc-per-node {workers.count} -- scripts/train.py"
     command = f"{start if workers.count > 1 else 'gemino train'} {arguments}"
     origin = Provenance(options.clips, trained.left_out, command, options.vgg is not None, _WATCHED)
     written = publish(
@@ -129,7 +129,7 @@ def show_batch(options: TrainingOptions, console: Console) -> Path:
     sampler = Sampler(found.sequences, options.batch, options.crop_px, options.seed)
     batch = sampler.draw(0)
     path = options.runs / options.name / "batch.png"
-    preview.write_png(preview.draw(batch, options.crop_px), path)
+    preview.write_png(preview.draw(batch), path)
     console.print(
         f"reference | LR stream of {batch.lr.shape[-1]} px, upsampled | target with LPIPS's window"
     )
@@ -206,6 +206,7 @@ def _training_jobs(options: TrainingOptions, console: Console) -> list[Job]:
 def _validation_jobs(options: TrainingOptions, folder: Path) -> list[Job]:
     settings = SequenceSettings(
         options.output_px,
+        (),
         (VALIDATION_RUNG,),
         references=2,
         reference_bytes=(VALIDATION_REFERENCE_BYTES,),

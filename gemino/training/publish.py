@@ -13,7 +13,7 @@ import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from safetensors.torch import save_file
 
-from gemino.config import ModelConfig
+from gemino.config import ModelConfig, Sampling
 from gemino.frames import resize
 from gemino.nn.model import build, count_macs
 from gemino.runtime.torch_runtime import TorchSynthesizer
@@ -84,7 +84,7 @@ def _golden(folder: Path, synthesizer: TorchSynthesizer) -> None:
     reference = np.clip(picture + texture, 0, 255).astype(np.uint8)
     lr = resize(np.roll(reference, (3, -5), (0, 1)), GOLDEN_LR_PX)
     synthesizer.add_reference(reference)
-    output = synthesizer.synthesize(lr, GOLDEN_LEVEL)
+    output = synthesizer.synthesize(lr, Sampling(GOLDEN_LR_PX), GOLDEN_LEVEL)
     np.savez_compressed(
         folder / "golden.npz",
         reference=reference,

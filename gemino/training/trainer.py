@@ -20,6 +20,7 @@ from torch import Tensor
 from gemino.errors import ModelError
 from gemino.nn.lpips import Lpips
 from gemino.nn.model import GeminoNet, rung_vector
+from gemino.sampling import glimpse, straighten
 from gemino.training import checkpoint
 from gemino.training.checkpoint import Average, Clock
 from gemino.training.clips import Sampler, to_tensor
@@ -192,7 +193,7 @@ class Trainer:
         """Add the gradients of one batch of this step, for its share; the mean of each term."""
         batch = self.sampler.draw(self.clock.step, part).to(self.device)
         with self._autocast():
-            features = self.model.encode_reference(batch.reference, batch.lr.shape[-1])
+            features = self.model.encode_reference(batch.reference, batch.reference_lr)
             synthesis = self.model.explain(features, batch.lr, batch.rung)
             loss, terms = self.losses(batch, features, synthesis, self.clock.step)
         (loss / self.sampler.parts).backward()  # type: ignore[no-untyped-call]
@@ -231,11 +232,15 @@ class Trainer:
         count = len(places)
         device = self.device
         target = to_tensor([sequence.frames[at] for at in places]).to(device)
-        lr = to_tensor([pictures[at] for at in places]).to(device)
+        seen = [straighten(np.ascontiguousarray(pictures[at]), rung.fovea) for at in places]
+        lr = to_tensor(seen).to(device)
         vectors = [rung_vector(rung.size_px, float(levels[at])) for at in places]
         with self._autocast():
-            reference = to_tensor([sequence.references[0]] * count).to(device)
-            features = self.model.encode_reference(reference, rung.size_px)
+            reference = np.ascontiguousarray(sequence.references[0])
+            features = self.model.encode_reference(
+                to_tensor([reference] * count).to(device),
+                to_tensor([glimpse(reference, rung.sampling)] * count).to(device),
+            )
             shown = self.model.synthesize(features, lr, torch.tensor(vectors, device=device))
         distance = float(alex(shown, target).mean())
         side = target.shape[-1] // 2

@@ -1,6 +1,6 @@
 """Several processes that train one network: started by torchrun, or one alone.
 
-    torchrun --nproc-per-node 2 scripts/train.py clips/ --name mine
+    torchrun --nproc-per-node 2 -- scripts/train.py clips/ --name mine
 
 Each worker draws its own examples; gradients are averaged, so all hold the same weights. Two
 workers with a batch of two walk the very path of one worker with two parts of two: the average is

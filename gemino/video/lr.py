@@ -22,10 +22,10 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
-from gemino.config import MAX_LR_PX, LrCodec, Rung
+from gemino.config import MAX_LR_PX, Fovea, LrCodec, Rung
 from gemino.errors import CodecError
 from gemino.frames import Frame, from_video_frame, to_video_frame
-from gemino.video import av1, vpx
+from gemino.video import av1, fovea, vpx
 from gemino.video.guard import within
 from gemino.video.library import Library
 
@@ -64,7 +64,7 @@ class LrEncoder:
         self._context = _open_encoder(rung, self.fps)
 
     def encode(self, frame: Frame, *, force_keyframe: bool = False) -> EncodedPicture:
-        """Encode `frame`, uint8 [rung.size_px, rung.size_px, 3] RGB.
+        """Encode `frame`, uint8 [rung.size_px, rung.size_px, 3] RGB, sampled as `rung` says.
 
         Raises ValueError for another shape, CodecError where the library fails.
         """
@@ -84,7 +84,10 @@ class LrEncoder:
                 raise CodecError(f"{self.rung.codec} encoder stalled: {error}") from error
         if len(packets) != 1:
             raise CodecError(f"{self.rung.codec} encoder gave {len(packets)} pictures, not one")
-        return EncodedPicture(bytes(packets[0]), packets[0].is_keyframe)
+        data, keyframe = bytes(packets[0]), packets[0].is_keyframe
+        if keyframe and self.rung.fovea is not None:
+            data = fovea.mark(data, self.rung.fovea)
+        return EncodedPicture(data, keyframe)
 
     def _encode(self, frame: Frame, force_keyframe: bool) -> "list[av.Packet[Any]]":
         picture = to_video_frame(frame, self._pts, 1 / self.fps)
@@ -103,12 +106,14 @@ class LrDecoder:
     """Decodes pictures in order; a change of size comes with a key frame.
 
     intact: False from a gap in the picture numbers until the next key frame: what is shown may
-    be damaged though no error was raised.
+    be damaged though no error was raised. fovea: where the pictures look closer, as the latest
+    key frame says.
     """
 
     def __init__(self, codec: LrCodec = "vp8") -> None:
         self.codec: LrCodec = codec
         self.intact = False
+        self.fovea: Fovea | None = None
         self._last_id: int | None = None
         self._context = _open_decoder(codec)
 
@@ -138,8 +143,17 @@ class LrDecoder:
                 f"LR picture of {picture.width}x{picture.height} is not square <= 1024"
             )
         if picture.key_frame:
-            self.intact = True
+            self._start(data)
         return from_video_frame(picture)
+
+    def _start(self, keyframe: bytes) -> None:
+        if self.codec == "av1":
+            try:
+                self.fovea = fovea.read(keyframe)
+            except ValueError as error:
+                self.intact = False
+                raise CodecError(f"av1 key frame is damaged: {error}") from error
+        self.intact = True
 
     def _notice_gap(self, picture_id: int | None) -> None:
         if picture_id is None:
