@@ -21,6 +21,7 @@ from gemino.nn.model import GeminoNet
 from gemino.nn.motion import Pyramid
 from gemino.runtime.fullscale import Plane, compose, grid, warp_band
 
+Parts = dict[str, Callable[[], object]]
 _Traced = Callable[..., tuple[Tensor, ...]]
 _CPU = torch.device("cpu")
 _WARM_UP_RUNS = 2
@@ -46,6 +47,9 @@ class Program(Protocol):
 
     def __call__(self, lr: Frame, rung: Tensor, held: Held) -> Frame:
         """The picture uint8 [S, S, 3] for `lr` [s, s, 3], `rung` [1, 2] and a reference."""
+
+    def parts(self, lr: Frame, rung: Tensor, held: Held) -> Parts:
+        """The steps of that call by name, in order; each can be repeated alone, to be timed."""
 
 
 def record(model: GeminoNet, features: ReferenceFeatures, lr_px: int) -> Program:
@@ -84,6 +88,21 @@ class _OnCpu:
         (blocks,) = self._draw(fused, torch.from_numpy(band).permute(2, 0, 1)[None])
         return compose(lr, band, blocks.numpy())
 
+    def parts(self, lr: Frame, rung: Tensor, held: Held) -> Parts:
+        assert held.band is not None
+        to_warp = held.band
+        inputs = (to_tensor(lr, _CPU), rung, *held.tensors)
+        flow, gate, fused = self._align(*inputs)
+        band = warp_band(to_warp, flow.numpy(), gate.numpy(), self._places)
+        seen = torch.from_numpy(band).permute(2, 0, 1)[None]
+        (blocks,) = self._draw(fused, seen)
+        return {
+            "align half": lambda: self._align(*inputs),
+            "band warp": lambda: warp_band(to_warp, flow.numpy(), gate.numpy(), self._places),
+            "draw half": lambda: self._draw(fused, seen),
+            "compose": lambda: compose(lr, band, blocks.numpy()),
+        }
+
 
 class _OnGpu:
     """All in one."""
@@ -105,6 +124,15 @@ class _OnGpu:
     def __call__(self, lr: Frame, rung: Tensor, held: Held) -> Frame:
         (picture,) = self._whole(to_tensor(lr, self._device), rung, *held.tensors)
         return np.asarray(picture.cpu().numpy(), np.uint8)
+
+    def parts(self, lr: Frame, rung: Tensor, held: Held) -> Parts:
+        inputs = (to_tensor(lr, self._device), rung, *held.tensors)
+        (picture,) = self._whole(*inputs)
+        return {
+            "upload": lambda: to_tensor(lr, self._device),
+            "network": lambda: self._whole(*inputs),
+            "download": lambda: picture.cpu().numpy(),
+        }
 
 
 class _Align(nn.Module):

@@ -25,7 +25,7 @@ from gemino.frames import Frame, resize
 from gemino.likeness import Thumbnail, difference, thumbnail
 from gemino.nn.model import GeminoNet, build, rung_vector
 from gemino.runtime.memory import keep_freed_memory
-from gemino.runtime.programs import Held, Program, record, to_tensor
+from gemino.runtime.programs import Held, Parts, Program, record, to_tensor
 from gemino.sampling import glimpse
 from gemino.zoo import ModelFiles
 
@@ -124,6 +124,21 @@ class TorchSynthesizer:
             vector = rung_vector(sampling.size_px, log2_bits_per_pixel)
             rung = torch.tensor([vector], device=self.device)
             return self._programs[lr.shape[0]](lr, rung, held)
+
+    def parts(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Parts:
+        """The steps of `synthesize` behind the choice of a reference, to be timed one by one.
+
+        Wants a reference, and `torch.inference_mode` around each step. Steps on a GPU only begin
+        there when they are called.
+        """
+        reference = self._likest(lr)
+        if reference is None:
+            raise ValueError("a network's parts want a reference: call add_reference first")
+        with torch.inference_mode():
+            held = self._prepared(reference, sampling)
+            vector = rung_vector(sampling.size_px, log2_bits_per_pixel)
+            rung = torch.tensor([vector], device=self.device)
+            return self._programs[lr.shape[0]].parts(lr, rung, held)
 
     def _likest(self, lr: Frame) -> "_Reference | None":
         """The reference that is most like `lr`; the last one chosen unless another is better."""
