@@ -168,20 +168,22 @@ def frame_step(fps: Fraction, total_kbps: float) -> int:
     return math.ceil(fps / most)
 
 
-# The LR size that each bitrate buys at about 30 fps. VP8's floor is 9-14 kbps at 128 px, 28 at
-# 256 px and 97 at 512 px, and a starved stream is worse than a smaller one. AV1's follow the LPIPS
-# of the rebuilt 512 px: 64 and 128 px are equal at 6 kbps, 128 leads 192 and 256 at 17, 256 leads
-# at 50.
+LadderSteps = tuple[tuple[float, int], ...]
+"""Least kbps of the LR stream and the side of its pictures in px, from the highest rate to 0."""
+
+# For want of a model's own, measured ladder (`zoo.ModelFiles.ladders`), at about 30 fps. VP8's
+# floor is 9-14 kbps at 128 px, 28 at 256 px and 97 at 512 px, and a starved stream is worse than
+# a smaller one.
 _VPX_LADDER = ((300.0, 512), (40.0, 256), (8.0, 128), (0.0, 64))
-_LADDER_KBPS_TO_PX: Mapping[LrCodec, tuple[tuple[float, int], ...]] = {
+_LADDERS: Mapping[LrCodec, LadderSteps] = {
     "vp8": _VPX_LADDER,
     "vp9": _VPX_LADDER,
     "av1": ((300.0, 512), (36.0, 256), (24.0, 192), (6.0, 128), (0.0, 64)),
 }
 
 
-def ladder(video_kbps: float, codec: LrCodec = "av1") -> Rung:
-    """The rung for `video_kbps` of LR payload (clamped to 5..1000)."""
+def ladder(video_kbps: float, codec: LrCodec = "av1", steps: LadderSteps | None = None) -> Rung:
+    """The rung for `video_kbps` of LR payload (clamped to 5..1000); steps: a model's own."""
     kbps = min(max(video_kbps, MIN_KBPS), MAX_KBPS)
-    size_px = next(px for floor, px in _LADDER_KBPS_TO_PX[codec] if kbps >= floor)
+    size_px = next(px for floor, px in steps or _LADDERS[codec] if kbps >= floor)
     return Rung(codec, size_px, kbps)

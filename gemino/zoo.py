@@ -1,8 +1,9 @@
 """Released models on disk: found by name or path, and never opened unchecked.
 
 A model is a folder with `config.toml` and `model.safetensors`. config.toml holds `name`, `size`,
-`format` (see `gemino.config.ModelConfig`), `sha256` of the weights, and a table `[facts]` of
-figures for people (parameters, GMAC, what it was trained on), which nothing here relies on.
+`format` (see `gemino.config.ModelConfig`), `sha256` of the weights, a table `[ladder]` with the
+LR sizes that serve this model best, and a table `[facts]` of figures for people (parameters, GMAC,
+what it was trained on), which nothing here relies on.
 This module knows nothing of tensors: a sender names its receiver's model without loading it.
 """
 
@@ -13,9 +14,17 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from gemino.config import ModelConfig, NetworkSize
+from gemino.config import (
+    MAX_KBPS,
+    MAX_LR_PX,
+    MIN_LR_PX,
+    LadderSteps,
+    LrCodec,
+    ModelConfig,
+    NetworkSize,
+)
 from gemino.errors import ModelError
 
 DEFAULT_MODEL = "generic-s"
@@ -27,6 +36,7 @@ _WEIGHTS = "model.safetensors"
 _MAX_CONFIG_BYTES = 64 * 1024
 _MAX_WEIGHTS_BYTES = 1 << 30
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAX_STEPS = 16
 _SIZES: dict[str, NetworkSize] = {"xs": "xs", "s": "s", "l": "l"}
 
 Fact = str | int | float | bool
@@ -36,7 +46,8 @@ Fact = str | int | float | bool
 class ModelFiles:
     """A model whose weights match their checksum.
 
-    path: its folder. sha256: of the weights, in hexadecimal. facts: what the card says.
+    path: its folder. sha256: of the weights, in hexadecimal. facts: what the card says. ladders:
+    measured for it, by LR codec; where there is none, `config.ladder` has its own.
     """
 
     config: ModelConfig
@@ -44,6 +55,7 @@ class ModelFiles:
     weights_path: Path
     sha256: str
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    ladders: Mapping[LrCodec, LadderSteps] = field(default_factory=dict)
 
 
 def find(name_or_path: str | Path) -> ModelFiles:
@@ -65,7 +77,7 @@ def find(name_or_path: str | Path) -> ModelFiles:
     if not isinstance(facts, dict):
         raise ModelError(f"{folder / _CONFIG}: facts must be a table")
     plain = {key: value for key, value in facts.items() if isinstance(value, Fact)}
-    return ModelFiles(config, folder, weights, actual, plain)
+    return ModelFiles(config, folder, weights, actual, plain, _ladders(table, folder))
 
 
 def names() -> list[str]:
@@ -75,7 +87,10 @@ def names() -> list[str]:
 
 
 def write_config(
-    folder: Path, config: ModelConfig, facts: Mapping[str, Fact] | None = None
+    folder: Path,
+    config: ModelConfig,
+    facts: Mapping[str, Fact] | None = None,
+    ladders: Mapping[LrCodec, LadderSteps] | None = None,
 ) -> ModelFiles:
     """Describe `folder`/model.safetensors, already there, by a config.toml beside it.
 
@@ -91,6 +106,9 @@ def write_config(
         f"size = {_toml(config.size)}",
         f"format = {config.format}",
         f"sha256 = {_toml(_sha256(folder / _WEIGHTS))}",
+        "",
+        "[ladder]",
+        *(f"{codec} = {json.dumps(steps)}" for codec, steps in (ladders or {}).items()),
         "",
         "[facts]",
         *(f"{_toml(key)} = {_toml(value)}" for key, value in (facts or {}).items()),
@@ -150,6 +168,32 @@ def _config(table: Mapping[str, Any], folder: Path) -> ModelConfig:
             f"format {FORMAT}; fetch a matching model"
         )
     return ModelConfig(name, _SIZES[size], version)
+
+
+def _ladders(table: Mapping[str, Any], folder: Path) -> dict[LrCodec, LadderSteps]:
+    problem = f"{folder / _CONFIG}: ladder"
+    stated = table.get("ladder", {})
+    if not isinstance(stated, dict) or not stated.keys() <= set(get_args(LrCodec)):
+        raise ModelError(f"{problem} must be a table of {', '.join(get_args(LrCodec))}")
+    return {codec: _steps(steps, f"{problem}.{codec}") for codec, steps in stated.items()}
+
+
+def _steps(stated: object, problem: str) -> LadderSteps:
+    if not isinstance(stated, list) or not 0 < len(stated) <= _MAX_STEPS:
+        raise ModelError(f"{problem} must be a list of at most {_MAX_STEPS} steps")
+    steps = []
+    for step in stated:
+        match step:
+            case [int() | float() as kbps, int() as px] if (
+                0 <= kbps <= MAX_KBPS and MIN_LR_PX <= px <= MAX_LR_PX and not px % 16
+            ):
+                steps.append((float(kbps), px))
+            case _:
+                raise ModelError(f"{problem}: {step!r} is not [least kbps, LR size in px]")
+    rates = [kbps for kbps, _ in steps]
+    if rates != sorted(set(rates), reverse=True) or rates[-1] != 0:
+        raise ModelError(f"{problem} must go from the highest rate down to 0")
+    return tuple(steps)
 
 
 def _stated_sha256(table: Mapping[str, Any], folder: Path) -> str:

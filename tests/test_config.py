@@ -1,8 +1,10 @@
 """Configuration: bounds and the ladder."""
 
+from fractions import Fraction
+
 import pytest
 
-from gemino.config import Rung, ladder
+from gemino.config import Rung, frame_step, ladder
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,14 @@ def test_the_ladder_never_shrinks_as_the_rate_grows() -> None:
     assert sizes == sorted(sizes)
     assert rungs[0].video_kbps == 5
     assert rungs[-1].video_kbps == 1000
+
+
+@pytest.mark.parametrize(
+    ("fps", "kbps", "step"),
+    [(25, 15, 1), (30, 15, 1), (60, 15, 2), (60, 59, 2), (60, 60, 1), (120, 15, 4), (120, 100, 2)],
+)
+def test_a_thin_stream_has_no_more_than_30_frames_a_second(
+    fps: int, kbps: float, step: int
+) -> None:
+    assert frame_step(Fraction(fps * 1000, 1001), kbps) == step
+    assert frame_step(Fraction(fps), kbps) == step

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gemino import zoo
-from gemino.config import ModelConfig
+from gemino.config import ModelConfig, ladder
 from gemino.errors import ModelError
 
 
@@ -101,3 +101,38 @@ def test_looking_for_models_loads_no_torch() -> None:
     code = "import sys, gemino.zoo, gemino.encoder, gemino.runtime; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+STEPS = ((300.0, 512), (24.0, 192), (0.0, 64))
+
+
+def test_a_model_brings_its_own_ladder(folder: Path) -> None:
+    files = zoo.write_config(folder, ModelConfig("tiny", "xs"), {"n": 3}, {"av1": STEPS})
+    assert files.ladders == {"av1": STEPS}
+    assert [ladder(kbps, "av1", STEPS).size_px for kbps in (5, 23, 24, 299, 300)] == [
+        *(64, 64, 192, 192, 512)
+    ]
+    assert zoo.find(folder).facts == {"n": 3}
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("h264 = [[0.0, 64]]", "vp8, vp9, av1"),
+        ("av1 = 7", "a list"),
+        ("av1 = []", "a list"),
+        (f"av1 = [{', '.join(['[0.0, 64]'] * 17)}]", "a list"),
+        ("av1 = [[0.0, 60]]", "LR size"),
+        ("av1 = [[0.0, 2048]]", "LR size"),
+        ("av1 = [[-1.0, 64]]", "LR size"),
+        ('av1 = [["0", 64]]', "LR size"),
+        ("av1 = [[0.0, 64, 1]]", "LR size"),
+        ("av1 = [[8.0, 128], [9.0, 64]]", "highest rate"),
+        ("av1 = [[8.0, 128], [4.0, 64]]", "down to 0"),
+    ],
+)
+def test_a_ladder_that_makes_no_sense_is_refused(folder: Path, table: str, says: str) -> None:
+    config = folder / "config.toml"
+    config.write_text(config.read_text().replace("[ladder]", f"[ladder]\n{table}"))
+    with pytest.raises(ModelError, match=says):
+        zoo.find(folder)

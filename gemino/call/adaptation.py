@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from gemino.config import (
     MIN_KBPS,
     REFERENCE_BURST,
+    LadderSteps,
     LrCodec,
     Rung,
     ladder,
@@ -48,11 +49,13 @@ class Budget:
     reference_pace_kbps: float
 
 
-def split(total_kbps: float, output_px: int, codec: LrCodec = "vp8") -> Budget:
-    """Divide `total_kbps` of video payload."""
+def split(
+    total_kbps: float, output_px: int, codec: LrCodec = "vp8", steps: LadderSteps | None = None
+) -> Budget:
+    """Divide `total_kbps` of video payload; steps: the model's ladder for `codec`."""
     references = reference_kbps(total_kbps, output_px)
     return Budget(
-        rung=ladder(max(total_kbps - references, MIN_KBPS), codec),
+        rung=ladder(max(total_kbps - references, MIN_KBPS), codec, steps),
         reference_kbps=references,
         reference_max_bytes=reference_budget_bytes(total_kbps, output_px),
         reference_pace_kbps=total_kbps * REFERENCE_BURST,
@@ -62,12 +65,19 @@ def split(total_kbps: float, output_px: int, codec: LrCodec = "vp8") -> Budget:
 class Adaptation:
     """Follows what the network tells, never above the rate that was asked for."""
 
-    def __init__(self, asked_kbps: float, output_px: int, codec: LrCodec = "vp8") -> None:
+    def __init__(
+        self,
+        asked_kbps: float,
+        output_px: int,
+        codec: LrCodec = "vp8",
+        steps: LadderSteps | None = None,
+    ) -> None:
         self.kbps = asked_kbps
         self._asked_kbps = asked_kbps
         self._output_px = output_px
         self._codec: LrCodec = codec
-        self._current = split(asked_kbps, output_px, codec)
+        self._steps = steps
+        self._current = split(asked_kbps, output_px, codec, steps)
         self._changed_at: float | None = None
 
     def __repr__(self) -> str:
@@ -92,7 +102,7 @@ class Adaptation:
         if self._changed_at is not None and now - self._changed_at < _PAUSE_S:
             return None
         current = self._current.rung.video_kbps
-        wanted = split(self.kbps, self._output_px, self._codec)
+        wanted = split(self.kbps, self._output_px, self._codec, self._steps)
         if abs(wanted.rung.video_kbps - current) <= _DEAD_BAND * current:
             return None
         self._changed_at = now

@@ -28,6 +28,7 @@ from gemino.wire import (
     SoundTime,
     Stats,
 )
+from gemino.zoo import find
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ class Outgoing:
         self.clock = MediaClock()
         self._media = media
         codec = media.lr_codecs[0]
-        self._adaptation = Adaptation(media.kbps, media.size_px, codec)
+        self._ladders = find(media.model).ladders if media.model else {}
+        self._adaptation = self._adapt(codec)
         budget = self._adaptation.budget
         step = frame_step(info.fps, media.kbps)
         config = EncoderConfig(
@@ -106,8 +108,12 @@ class Outgoing:
         if codec is None or codec == self.codec:
             return
         self._lr.codec = codec
-        self._adaptation = Adaptation(self._media.kbps, self._media.size_px, codec)
+        self._adaptation = self._adapt(codec)
         self._pictures.start_over(self._adaptation.budget.rung)
+
+    def _adapt(self, codec: LrCodec) -> Adaptation:
+        media = self._media
+        return Adaptation(media.kbps, media.size_px, codec, self._ladders.get(codec))
 
     def prime(self) -> None:
         """Read and encode the first frame; blocks, and raises MediaError or CodecError."""

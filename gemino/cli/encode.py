@@ -27,7 +27,7 @@ from gemino.container import GemWriter, Header
 from gemino.encoder import Encoder
 from gemino.errors import MediaError
 from gemino.media import ClipInfo, DamagedMediaError, probe, read_frames
-from gemino.zoo import DEFAULT_MODEL, find
+from gemino.zoo import DEFAULT_MODEL, ModelFiles, find
 
 _TOLERANCE = 0.05
 _MAX_PASSES = 4
@@ -96,26 +96,31 @@ def encode(
     if not output.parent.is_dir():
         raise MediaError(f"{output}: cannot be written (no such folder)")
     step = frame_step(info.fps, kbps)
-    header = _header(info, int(size), lr_codec, model, step)
+    files = None if model == NO_MODEL else find(model)
+    header = _header(info, int(size), lr_codec, files, step)
+    wanted = kbps - reference_kbps(kbps, header.output_px)
+    steps = None if files is None else files.ladders.get(lr_codec)
+    size_px = min(ladder(wanted, lr_codec, steps).size_px, header.output_px)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".gemino-") as folder:
-        best, passes = _search_rate(info, header, kbps, step, Path(folder))
+        best, passes = _search_rate(info, header, kbps, size_px, step, Path(folder))
         best.path.replace(output)
     _report(best, passes, kbps, header, output, as_json)
     if best.damage is not None:
         raise MediaError(f"{best.damage}; {output} holds the {best.frames} good frames")
 
 
-def _header(info: ClipInfo, size_px: int, codec: LrCodec, model: str, step: int) -> Header:
+def _header(
+    info: ClipInfo, size_px: int, codec: LrCodec, files: ModelFiles | None, step: int
+) -> Header:
     fps = max(info.fps / step, Fraction(1)).limit_denominator(1001)
     frames = None if info.frames is None else math.ceil(info.frames / step)
-    if model == NO_MODEL:
+    if files is None:
         return Header(size_px, fps, codec, frames)
-    files = find(model)
     return Header(size_px, fps, codec, frames, files.config.name, bytes.fromhex(files.sha256))
 
 
 def _search_rate(
-    info: ClipInfo, header: Header, kbps: float, step: int, folder: Path
+    info: ClipInfo, header: Header, kbps: float, size_px: int, step: int, folder: Path
 ) -> tuple[Coded, int]:
     """Encode until the payload is within 5 % of `kbps` or comes no closer; the best and the count.
 
@@ -124,9 +129,7 @@ def _search_rate(
     """
     reference_bytes = reference_budget_bytes(kbps, header.output_px)
     for_references = reference_kbps(kbps, header.output_px)
-    wanted = kbps - for_references
-    size_px = min(ladder(wanted, header.codec).size_px, header.output_px)
-    asked = max(wanted, MIN_KBPS)
+    asked = max(kbps - for_references, MIN_KBPS)
     best: Coded | None = None
     count = 0
     while count < _MAX_PASSES:

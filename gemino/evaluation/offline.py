@@ -6,7 +6,7 @@ upsamples. What references do not take of the rate, the LR stream has.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -19,6 +19,7 @@ from gemino.config import (
     REFERENCE_BURST,
     EncoderConfig,
     Fovea,
+    LadderSteps,
     LrCodec,
     Rung,
     Sampling,
@@ -37,6 +38,7 @@ from gemino.runtime import Synthesizer
 from gemino.sampling import shrink
 from gemino.video.lr import LrDecoder, LrEncoder
 
+_BEST_CODEC: LrCodec = "av1"
 _ATTEMPTS = 3  # a small stream codes fast, and its rate decides which clips compare
 
 
@@ -44,16 +46,18 @@ _ATTEMPTS = 3  # a small stream codes fast, and its rate decides which clips com
 class Stream:
     """Which LR stream to use; None: what the ladder says for the rate.
 
-    foveate: whether it may look closer at the face.
+    foveate: whether it may look closer at the face. ladders: the model's.
     """
 
     codec: LrCodec | None = None
     size_px: int | None = None
     foveate: bool = False
+    ladders: Mapping[LrCodec, LadderSteps] = field(default_factory=dict)
 
     def rung(self, kbps: float) -> Rung:
         kbps = min(max(kbps, MIN_KBPS), MAX_KBPS)
-        rung = ladder(kbps) if self.codec is None else ladder(kbps, self.codec)
+        codec = self.codec or _BEST_CODEC
+        rung = ladder(kbps, codec, self.ladders.get(codec))
         return rung if self.size_px is None else Rung(rung.codec, self.size_px, rung.video_kbps)
 
 

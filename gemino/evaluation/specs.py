@@ -39,7 +39,9 @@ class Spec:
             return Bicubic(self.name, self.stream)
         if self.kind == "gemino":
             assert synthesizer is not None
-            return Gemino(self.name, synthesizer, self.stream, reference_bytes)
+            own = {} if self.model in (None, NO_MODEL) else find(str(self.model)).ladders
+            stream = replace(self.stream, ladders=own)
+            return Gemino(self.name, synthesizer, stream, reference_bytes)
         return Anchor(cast(AnchorCodec, self.kind))
 
     def sha256(self) -> str | None:
