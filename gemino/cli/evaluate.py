@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from gemino.cli.console import console, progress
-from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX
+from gemino.cli.console import console, progress, shown, sizes_px
+from gemino.config import MAX_KBPS, MIN_KBPS
 from gemino.errors import GeminoError
 from gemino.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from gemino.evaluation import tables
     from gemino.evaluation.bench import Record, Settings, Task
     from gemino.evaluation.edition import Outputs
     from gemino.evaluation.results import Results
@@ -95,7 +92,7 @@ def evaluate(
         raise GeminoError("--bd-kbps: give two rates, as 8,40")
     if resume and as_json is None:
         raise GeminoError("--resume needs --json FILE: the points are kept there")
-    sizes, more = _sizes(size), _more(more_kbps or [])
+    sizes, more = sizes_px(size), _more(more_kbps or [])
 
     from gemino.evaluation.bench import Settings
     from gemino.evaluation.edition import Outputs, begin, plan
@@ -113,7 +110,7 @@ def evaluate(
     failures = _measure(tasks, settings, jobs, outputs, results, done)
     if results.points:
         for table in outputs.publish(results):
-            Console().print(_terminal(table))
+            Console().print(shown(table))
     if failures:
         raise GeminoError(f"{len(failures)} of {len(tasks)} points failed: {failures[0]}")
 
@@ -184,24 +181,3 @@ def _more(texts: "Sequence[str]") -> dict[str, list[float]]:
             raise GeminoError(f"--more-kbps: {text} is not of the form CODEC:RATE,RATE")
         more[codec] = _rates("--more-kbps", rates)
     return more
-
-
-def _sizes(text: str) -> list[int]:
-    known = {str(size): size for size in OUTPUT_SIZES_PX}
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    unknown = [part for part in parts if part not in known]
-    if unknown or not parts:
-        named = ", ".join(unknown) or "none"
-        raise GeminoError(f"--size: {named} is not of {', '.join(known)}")
-    return sorted({known[part] for part in parts})
-
-
-def _terminal(table: "tables.Table") -> Table:
-    """The table, as wide as it needs to be: what a terminal cannot show is in the files."""
-    shown = Table(title=table.heading, caption=table.note.replace("\\", "") or None)
-    for at, heading in enumerate(table.header):
-        shown.add_column(Text(heading), justify="right" if at else "left")
-    for at, cells in enumerate(table.rows):
-        style = "bold" if at in table.strong else None
-        shown.add_row(*map(Text, cells), style=style)
-    return shown
