@@ -36,12 +36,12 @@ def shrink(picture: Frame, sampling: Sampling) -> Frame:
         return resize(picture, sampling.size_px)
     if picture.shape[0] > _MOST_PX and sampling.size_px * _DENSITY <= _MOST_PX:
         picture = resize(picture, _MOST_PX)
-    side = picture.shape[0]
-    across = _stripes(sampling.fovea.x, sampling.fovea.radius, side, sampling.size_px)
-    down = _stripes(sampling.fovea.y, sampling.fovea.radius, side, sampling.size_px)
-    rows = down @ picture.reshape(side, -1).astype(np.float32)
-    small = across @ rows.reshape(sampling.size_px, side, 3)
-    return np.asarray(np.clip(small + 0.5, 0, 255), np.uint8)
+    down, across = _edges(sampling.fovea, picture.shape[0], sampling.size_px)
+    # The sum over a pixel's stripe is a difference of integrals, however wide the stripe is.
+    sums = _between(_between(cv2.integral(picture), down, 0), across, 1)
+    areas = np.diff(down)[:, None, None] * np.diff(across)[None, :, None]
+    means = np.diff(np.diff(sums, axis=0), axis=1) / areas
+    return np.asarray(means + 0.5, np.uint8)
 
 
 def straighten(lr: Frame, fovea: Fovea | None) -> Frame:
@@ -68,15 +68,26 @@ def _travel(centre: int, radius: int) -> NDArray[np.float64]:
     return np.asarray(travelled / travelled[-1], np.float64)
 
 
-@lru_cache(maxsize=64)
-def _stripes(centre: int, radius: int, side: int, size_px: int) -> NDArray[np.float32]:
-    """Weights [size_px, side]: what each pixel of a full line gives to each LR pixel."""
+def _between(
+    integral: NDArray[np.generic], places: NDArray[np.float64], axis: int
+) -> NDArray[np.float64]:
+    """`integral` at fractional `places` along `axis`, linearly interpolated."""
+    before = np.minimum(places.astype(int), integral.shape[axis] - 2)
+    share = (places - before).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+    first, second = (integral.take(at, axis).astype(np.float64) for at in (before, before + 1))
+    return np.asarray(first + share * (second - first), np.float64)
+
+
+@lru_cache(maxsize=32)
+def _edges(
+    fovea: Fovea, side: int, size_px: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where the LR pixels end in the full picture, from the top and from the left:
+    [size_px + 1] each."""
     even = np.linspace(0, side, _STEPS + 1)
-    edges = np.interp(np.linspace(0, 1, size_px + 1), _travel(centre, radius), even)
-    first, last = edges[:-1, None], edges[1:, None]
-    pixel = np.arange(side)
-    covered = np.clip(np.minimum(last, pixel + 1) - np.maximum(first, pixel), 0, None)
-    return np.asarray(covered / covered.sum(1, keepdims=True), np.float32)
+    ends = np.linspace(0, 1, size_px + 1)
+    y, x = (np.interp(ends, _travel(at, fovea.radius), even) for at in (fovea.y, fovea.x))
+    return y, x
 
 
 @lru_cache(maxsize=32)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from gemino.config import Rung
+from gemino.config import LrCodec, Rung
 from gemino.errors import MediaError
 from gemino.evaluation import anchors, offline
 from gemino.evaluation.clips import Footage
@@ -139,11 +139,13 @@ def _watch(footage: Footage, call: RecordedCall, movie: MovieWriter, start_s: fl
 def _moments(footage: Footage, call: RecordedCall) -> Iterator[tuple[Shown | None, Frame]]:
     """At every frame of the clip, what the call showed and its LR picture upsampled.
 
-    The LR pictures are not those that crossed the network: they are coded again, at the rung and
-    the rate of the call.
+    The LR pictures are not those that crossed the network: they are coded again with the codec, the
+    size and the rate of the call, and look evenly.
     """
     kbps = float(call.figures["lr_kbps"])
-    stream = offline.fit(footage, Rung(size_px=int(call.figures["lr_px"])), kbps, once=True)
+    codec = cast(LrCodec, call.figures["lr_codec"])
+    rung = Rung(codec, int(call.figures["lr_px"]))
+    stream = offline.fit(footage, rung, kbps, once=True)
     shown = follow(read(call.movie, call.log), len(footage.pictures))
     yield from zip(shown, stream.upsampled(footage.size_px), strict=True)
 
