@@ -21,7 +21,7 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     },
     {"models": ("zoo", "runtime"), "attention": ("attention",)},
     {"encoder": ("encoder",), "decoder": ("decoder",)},
-    {name: (name,) for name in ("training", "evaluation", "call")},
+    {"training": ("training",), "evaluation": ("evaluation", "timing"), "call": ("call",)},
     {"roof": ("cli", "__init__")},
 )
 TORCH_ROOMS = (
@@ -30,6 +30,7 @@ TORCH_ROOMS = (
     "gemino.runtime.programs",
     "gemino.runtime.perceptual",
     "gemino.training",
+    "gemino.timing",
     "gemino.evaluation.metrics",
 )
 # Evaluation's other modules may load torch through metrics; nothing else may by being imported.

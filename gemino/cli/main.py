@@ -1,5 +1,6 @@
 """`gemino`: the commands, each from its own module."""
 
+from gemino.cli.bench import bench
 from gemino.cli.decode import decode
 from gemino.cli.demo import demo
 from gemino.cli.edge import new_app, run
@@ -13,6 +14,7 @@ app.command()(decode)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(train)
+app.command()(bench)
 
 
 def main() -> None:

@@ -1,0 +1,134 @@
+"""`gemino bench`: how long each stage takes on this machine."""
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import TaskID
+
+from gemino.cli.console import console, progress, shown, sizes_px
+from gemino.errors import GeminoError
+from gemino.zoo import DEFAULT_MODEL, find
+
+if TYPE_CHECKING:
+    from gemino.timing.bench import Case, Record
+
+_DEVICES = ("auto", "cpu", "cuda")
+_UNTRAINED = ("xs", "s", "l")
+_MAX_SECONDS = 3600.0
+
+
+def bench(
+    size: Annotated[str, typer.Option(help="Sides of the pictures shown.")] = "512,1024",
+    model: Annotated[
+        str,
+        typer.Option(help="Models, by name or folder; xs, s or l: such a network, untrained."),
+    ] = DEFAULT_MODEL,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads a frame.")] = 1,
+    seconds: Annotated[float, typer.Option(help="Time each model at each size for so long.")] = 10,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the tables there.")
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TRACE", help="Write what torch's profiler sees of a few frames, for Chrome."
+        ),
+    ] = None,
+) -> None:
+    """Time every stage of the codec, and compare with what this machine can do at best.
+
+    Stages take turns in one run, each model and size in a process of its own. What is measured is
+    in docs/performance.md; a machine that does nothing else gives the figures to quote. Ctrl-C
+    keeps the models and sizes that are done.
+
+    Example: gemino bench --size 1024 --model xs,s,l --json bench.json
+    """
+    sizes, models = sizes_px(size), _models(model)
+    if device not in _DEVICES:
+        raise GeminoError(f"--device: {device} is not of {', '.join(_DEVICES)}")
+    if not (math.isfinite(seconds) and 0 < seconds <= _MAX_SECONDS):
+        raise GeminoError(f"--seconds: give more than 0 and at most {_MAX_SECONDS:g}")
+    cores = os.cpu_count() or 1
+    if threads > cores:
+        raise GeminoError(f"--threads: this machine has {cores} cores, fewer than {threads}")
+
+    from gemino.timing.bench import Case
+    from gemino.timing.tables import check_writable
+
+    several = len(sizes) * len(models) > 1
+    for path in (as_json, markdown, profile):
+        if path is not None:
+            check_writable(path)
+    cases = [
+        Case(name, px, device, threads, seconds, _trace(profile, name, px, several))
+        for name in models
+        for px in sizes
+    ]
+    _publish(_measure(cases, as_json), markdown)
+
+
+def _measure(cases: "Sequence[Case]", as_json: Path | None) -> "list[Record]":
+    """The cases' figures; what is done is written as it comes."""
+    from gemino.timing.campaign import run_apart
+    from gemino.timing.tables import write_json
+
+    records: list[Record] = []
+    with progress() as bar:
+        for number, case in enumerate(cases, 1):
+            what = f"{case.model} at {case.output_px} px ({number} of {len(cases)})"
+            work = bar.add_task(what, total=100)
+
+            def told(so_far: float, work: TaskID = work) -> None:
+                bar.update(work, completed=round(100 * so_far))
+
+            try:
+                records.append(run_apart(case, told))
+            except KeyboardInterrupt:
+                kept = "nothing is kept; --json FILE keeps what is done"
+                if as_json is not None and records:
+                    kept = f"{len(records)} of {len(cases)} are kept in {as_json}"
+                console.print(f"interrupted; {kept}", soft_wrap=True)
+                raise
+            bar.remove_task(work)
+            if as_json is not None:
+                write_json(as_json, records)
+    return records
+
+
+def _publish(records: "Sequence[Record]", markdown: Path | None) -> None:
+    from gemino.timing.tables import published, write_markdown
+
+    tables = published(records)
+    if markdown is not None:
+        write_markdown(markdown, tables)
+    for table in tables:
+        Console().print(shown(table))
+
+
+def _models(text: str) -> list[str]:
+    """The models of a comma-separated list; ModelError where one is missing or damaged."""
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise GeminoError(f"--model: name a model, or one of {', '.join(_UNTRAINED)}")
+    for name in names:
+        if name not in _UNTRAINED:
+            find(name)
+    return names
+
+
+def _trace(path: Path | None, model: str, px: int, several: bool) -> Path | None:
+    """Where a case's trace goes: each in a file of its own."""
+    if path is None or not several:
+        return path
+    word = re.sub(r"[^\w.-]+", "-", model).strip("-")
+    return path.with_name(f"{path.stem}-{word}-{px}{path.suffix}")
