@@ -9,7 +9,8 @@ picture that the receiver takes detail from, goes along with
 - a frame that is unlike all references so far, as long as `reference_kbps` pays for it: a head
   turned, a mouth open, a hand up. No minute holds more than a minute's worth.
 
-Two references are never closer than `reference_min_interval_s`: one that is due earlier waits.
+Two references are never closer than `reference_min_interval_s`: one that is due earlier waits. But
+a new scene waits for former scenes alone, not for a pose that was sent the moment before.
 `now` only spaces references and counts the bytes of the last minute; nothing here reads a clock.
 
 With `EncoderConfig.foveate`, LR pictures of AV1 look closer at the face (`gemino.sampling`).
@@ -159,6 +160,7 @@ class _ReferenceSchedule:
         self._previous: Thumbnail | None = None
         self._scene_changed = False
         self._sent_at: float | None = None
+        self._scene_sent_at: float | None = None
         self._now = 0.0
 
     def due(self, seen: Thumbnail, now: float, *, busy: bool) -> bool:
@@ -175,13 +177,21 @@ class _ReferenceSchedule:
         novel = unlike > _NOVEL and spent + self._price <= self._minute_bytes
         # A new scene may cost a minute's worth more, but no more: some clips are all cuts.
         cut = self._scene_changed and (not self._minute_bytes or spent <= 2 * self._minute_bytes)
-        too_soon = self._sent_at is not None and now - self._sent_at < self._min_interval_s
-        if busy or too_soon or not (self.wanted or cut or novel):
+        wanted = self.wanted or novel
+        if busy or not (
+            (cut and self._rested(self._scene_sent_at)) or (wanted and self._rested(self._sent_at))
+        ):
             return False
+        if cut or not self._held:
+            self._scene_sent_at = now
         self.wanted = self._scene_changed = False
         self._held.append(seen)
         self._sent_at = now
         return True
+
+    def _rested(self, since: float | None) -> bool:
+        """Whether the least interval has gone by since then."""
+        return since is None or self._now - since >= self._min_interval_s
 
     def pay(self, size_bytes: int) -> None:
         """Account for a reference that was sent."""

@@ -89,6 +89,16 @@ def test_references_keep_their_distance(webcam: list[Frame], address: list[Frame
     assert reference_at(list(encode_all(encoder, webcam + address))) == [0, 75]
 
 
+def test_a_new_scene_does_not_wait_for_a_pose(webcam: list[Frame], address: list[Frame]) -> None:
+    """But for the scene before: a clip of nothing but cuts has a reference every interval."""
+    moved = [np.roll(frame, 4, axis=1) for frame in webcam]
+    dark = [255 - frame for frame in webcam]
+    clip = [*webcam, *moved[:20], *address[:10], *dark, *address]
+    config = replace(CONFIG, reference_min_interval_s=2.0, reference_kbps=60.0)
+    sent = reference_at(list(encode_all(Encoder(config), clip)))
+    assert sent[:4] == [0, 50, 70, 120]
+
+
 def test_a_cut_and_back_again_needs_no_reference(webcam: list[Frame], address: list[Frame]) -> None:
     encoder = Encoder(replace(CONFIG, reference_min_interval_s=2.0))
     clip = webcam[:30] + address[:10] + webcam[30:] + webcam[:20]

@@ -13,7 +13,7 @@ from gemino.frames import Frame, resize
 from gemino.nn.generator import ReferenceFeatures
 from gemino.nn.model import build, rung_vector
 from gemino.runtime import ClassicalSynthesizer, open_synthesizer
-from gemino.runtime.torch_runtime import TorchSynthesizer
+from gemino.runtime.torch_runtime import Precision, TorchSynthesizer
 from gemino.zoo import ModelFiles, write_config
 from tiny_model import write_tiny_model
 
@@ -53,7 +53,7 @@ def test_before_the_first_reference_pictures_are_upsampled(files: ModelFiles) ->
 
 def test_the_network_gets_what_it_was_trained_on(files: ModelFiles) -> None:
     """The same picture as by calling the network by hand, to the last rounding."""
-    reference, lr = picture(256, 1), picture(128, 2)
+    reference, lr = picture(256, 1), np.roll(picture(128, 1), 3, axis=1)
     synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
     synthesizer.add_reference(reference)
     shown = synthesizer.synthesize(lr, Sampling(128), -4.0)
@@ -70,6 +70,20 @@ def test_the_network_gets_what_it_was_trained_on(files: ModelFiles) -> None:
     assert shown.dtype == np.uint8
     assert np.abs(shown - expected).max() <= 1
     assert np.abs(shown.astype(float) - resize(lr, 256)).mean() > 0.5
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_of_a_reference_of_another_scene_nothing_is_shown(
+    files: ModelFiles, precision: Precision
+) -> None:
+    lr, shown = picture(128, 2), []
+    for seed in (1, 3):
+        synthesizer = TorchSynthesizer(files, 256, device="cpu", precision=precision)
+        synthesizer.add_reference(picture(256, seed))
+        shown.append(synthesizer.synthesize(lr, Sampling(128), -4.0))
+    assert np.array_equal(shown[0], shown[1])
+    synthesizer.add_reference(picture(256, 2))
+    assert not np.array_equal(synthesizer.synthesize(lr, Sampling(128), -4.0), shown[0])
 
 
 def test_both_number_formats_agree(files: ModelFiles) -> None:

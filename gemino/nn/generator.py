@@ -150,7 +150,7 @@ class Generator(nn.Module):
         lr: Tensor,
         rung: Tensor,
         coarse: tuple[Tensor, Tensor],
-        gate_limit: float,
+        gate_limit: float | Tensor,
     ) -> Aligned:
         """Everything up to where the band is needed at full scale.
 

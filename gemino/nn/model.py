@@ -86,14 +86,22 @@ class GeminoNet(nn.Module):
         return self.explain(features, lr, rung).frame
 
     def explain(
-        self, features: ReferenceFeatures, lr: Tensor, rung: Tensor, gate_limit: float = 1.0
+        self,
+        features: ReferenceFeatures,
+        lr: Tensor,
+        rung: Tensor,
+        gate_limit: float | Tensor = 1.0,
     ) -> Synthesis:
         """`synthesize`, with flow and gates. gate_limit 0 shuts the reference out."""
         aligned = self.align(features, lr, rung, gate_limit)
         return Synthesis(self.generator(features, lr, aligned), aligned)
 
     def align(
-        self, features: ReferenceFeatures, lr: Tensor, rung: Tensor, gate_limit: float = 1.0
+        self,
+        features: ReferenceFeatures,
+        lr: Tensor,
+        rung: Tensor,
+        gate_limit: float | Tensor = 1.0,
     ) -> Aligned:
         """The first half of a synthesis: flow, gate, and features to draw with."""
         coarse = self.motion(self.motion.pyramid(lr), features.pyramid)

@@ -45,10 +45,13 @@ class Program(Protocol):
     def hold(self, features: ReferenceFeatures) -> Held:
         """Make `features` ready, once for each reference."""
 
-    def __call__(self, lr: Frame, rung: Tensor, held: Held) -> Frame:
-        """The picture uint8 [S, S, 3] for `lr` [s, s, 3], `rung` [1, 2] and a reference."""
+    def __call__(self, lr: Frame, told: Tensor, held: Held) -> Frame:
+        """The picture uint8 [S, S, 3] for `lr` [s, s, 3] and a reference.
 
-    def parts(self, lr: Frame, rung: Tensor, held: Held) -> Parts:
+        told: [1, 3], the rung's vector and how far the gates may open, 0..1.
+        """
+
+    def parts(self, lr: Frame, told: Tensor, held: Held) -> Parts:
         """The steps of that call by name, in order; each can be repeated alone, to be timed."""
 
 
@@ -70,8 +73,8 @@ class _OnCpu:
     def __init__(self, model: GeminoNet, features: ReferenceFeatures, lr_px: int) -> None:
         size = features.band.shape[-1]
         self._places = grid(size)
-        lr, rung = torch.zeros(1, 3, lr_px, lr_px), torch.zeros(1, 2)
-        inputs = (lr, rung, *_small(features))
+        lr, told = torch.zeros(1, 3, lr_px, lr_px), torch.zeros(1, 3)
+        inputs = (lr, told, *_small(features))
         self._align = _trace(_Align(model, size), inputs)
         fused = self._align(*inputs)[2]
         band = torch.zeros(1, size, size, 3).permute(0, 3, 1, 2)
@@ -81,17 +84,17 @@ class _OnCpu:
         band = features.band[0].permute(1, 2, 0) * 255
         return Held(_small(features), band.contiguous().numpy())
 
-    def __call__(self, lr: Frame, rung: Tensor, held: Held) -> Frame:
+    def __call__(self, lr: Frame, told: Tensor, held: Held) -> Frame:
         assert held.band is not None
-        flow, gate, fused = self._align(to_tensor(lr, _CPU), rung, *held.tensors)
+        flow, gate, fused = self._align(to_tensor(lr, _CPU), told, *held.tensors)
         band = warp_band(held.band, flow.numpy(), gate.numpy(), self._places)
         (blocks,) = self._draw(fused, torch.from_numpy(band).permute(2, 0, 1)[None])
         return compose(lr, band, blocks.numpy())
 
-    def parts(self, lr: Frame, rung: Tensor, held: Held) -> Parts:
+    def parts(self, lr: Frame, told: Tensor, held: Held) -> Parts:
         assert held.band is not None
         to_warp = held.band
-        inputs = (to_tensor(lr, _CPU), rung, *held.tensors)
+        inputs = (to_tensor(lr, _CPU), told, *held.tensors)
         flow, gate, fused = self._align(*inputs)
         band = warp_band(to_warp, flow.numpy(), gate.numpy(), self._places)
         seen = torch.from_numpy(band).permute(2, 0, 1)[None]
@@ -112,7 +115,7 @@ class _OnGpu:
         self._device = device
         inputs = (
             torch.zeros(1, 3, lr_px, lr_px, device=device),
-            torch.zeros(1, 2, device=device),
+            torch.zeros(1, 3, device=device),
             features.band,
             *_small(features),
         )
@@ -121,12 +124,12 @@ class _OnGpu:
     def hold(self, features: ReferenceFeatures) -> Held:
         return Held((features.band, *_small(features)), None)
 
-    def __call__(self, lr: Frame, rung: Tensor, held: Held) -> Frame:
-        (picture,) = self._whole(to_tensor(lr, self._device), rung, *held.tensors)
+    def __call__(self, lr: Frame, told: Tensor, held: Held) -> Frame:
+        (picture,) = self._whole(to_tensor(lr, self._device), told, *held.tensors)
         return np.asarray(picture.cpu().numpy(), np.uint8)
 
-    def parts(self, lr: Frame, rung: Tensor, held: Held) -> Parts:
-        inputs = (to_tensor(lr, self._device), rung, *held.tensors)
+    def parts(self, lr: Frame, told: Tensor, held: Held) -> Parts:
+        inputs = (to_tensor(lr, self._device), told, *held.tensors)
         (picture,) = self._whole(*inputs)
         return {
             "upload": lambda: to_tensor(lr, self._device),
@@ -143,11 +146,11 @@ class _Align(nn.Module):
         self.model = model
         self.size_px = size_px
 
-    def forward(self, lr: Tensor, rung: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, lr: Tensor, told: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
         quarter, eighth, *pyramid = features
         nowhere = quarter.new_empty(0)  # the band is not needed in this half
         reference = ReferenceFeatures(quarter, eighth, nowhere, Pyramid(*pyramid))
-        aligned = self.model.align(reference, lr, rung)
+        aligned = self.model.align(reference, lr, *_split(told))
         flow = aligned.flow[0].permute(1, 2, 0).float() * self.size_px
         return flow.contiguous(), aligned.gate[0, 0].float(), aligned.fused
 
@@ -171,11 +174,16 @@ class _Whole(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, lr: Tensor, rung: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, lr: Tensor, told: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
         band, quarter, eighth, *pyramid = features
         reference = ReferenceFeatures(quarter, eighth, band, Pyramid(*pyramid))
-        picture = self.model.synthesize(reference, lr, rung)[0].permute(1, 2, 0)
+        picture = self.model.explain(reference, lr, *_split(told)).frame[0].permute(1, 2, 0)
         return ((picture * 255 + 0.5).to(torch.uint8).contiguous(),)
+
+
+def _split(told: Tensor) -> tuple[Tensor, Tensor]:
+    """The rung's vector [1, 2] and the gate limit; without dimensions that changes no dtype."""
+    return told[:, :2], told[0, 2]
 
 
 def _small(features: ReferenceFeatures) -> tuple[Tensor, ...]:

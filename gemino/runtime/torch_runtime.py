@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from gemino.config import MIN_LR_PX, OUTPUT_SIZES_PX, REFERENCES_HELD, Sampling
 from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
-from gemino.likeness import Thumbnail, difference, thumbnail
+from gemino.likeness import Thumbnail, difference, thumbnail, trust
 from gemino.nn.model import GeminoNet, build, rung_vector
 from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.programs import Held, Parts, Program, record, to_tensor
@@ -51,7 +52,8 @@ class _Reference:
 class TorchSynthesizer:
     """A model and its references. Before the first reference it upsamples classically.
 
-    Of the references held, each picture takes its detail from the one that is most like it.
+    Of the references held, each picture takes its detail from the one that is most like it, and
+    from none where even that one shows another scene.
 
     Several threads may call `synthesize` at a time.
 
@@ -115,15 +117,15 @@ class TorchSynthesizer:
         sampling: how the LR picture that was coded samples the full one.
         """
         torch.set_num_threads(self._threads)  # torch keeps this number for each calling thread
-        reference = self._likest(lr)
-        if reference is None or sampling.size_px < MIN_LR_PX:
+        likest = self._likest(lr)
+        if likest is None or sampling.size_px < MIN_LR_PX:
             return resize(lr, self.output_px)
+        reference, gate_limit = likest
         self._sampling = sampling
         with torch.inference_mode():
             held = self._prepared(reference, sampling)
-            vector = rung_vector(sampling.size_px, log2_bits_per_pixel)
-            rung = torch.tensor([vector], device=self.device)
-            return self._programs[lr.shape[0]](lr, rung, held)
+            told = self._told(sampling, log2_bits_per_pixel, gate_limit)
+            return self._programs[lr.shape[0]](lr, told, held)
 
     def parts(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Parts:
         """The steps of `synthesize` behind the choice of a reference, to be timed one by one.
@@ -131,29 +133,36 @@ class TorchSynthesizer:
         Wants a reference, and `torch.inference_mode` around each step. Steps on a GPU only begin
         there when they are called.
         """
-        reference = self._likest(lr)
-        if reference is None:
+        likest = self._likest(lr)
+        if likest is None:
             raise ValueError("a network's parts want a reference: call add_reference first")
+        reference, gate_limit = likest
         with torch.inference_mode():
             held = self._prepared(reference, sampling)
-            vector = rung_vector(sampling.size_px, log2_bits_per_pixel)
-            rung = torch.tensor([vector], device=self.device)
-            return self._programs[lr.shape[0]].parts(lr, rung, held)
+            told = self._told(sampling, log2_bits_per_pixel, gate_limit)
+            return self._programs[lr.shape[0]].parts(lr, told, held)
 
-    def _likest(self, lr: Frame) -> "_Reference | None":
-        """The reference that is most like `lr`; the last one chosen unless another is better."""
+    def _told(self, sampling: Sampling, log2_bits_per_pixel: float, gate_limit: float) -> Tensor:
+        vector = rung_vector(sampling.size_px, log2_bits_per_pixel)
+        return torch.tensor([[*vector, gate_limit]], device=self.device)
+
+    def _likest(self, lr: Frame) -> "tuple[_Reference, float] | None":
+        """The reference that is most like `lr`, and how far the gates may open for it.
+
+        It is the last one chosen unless another is better.
+        """
         with self._lock:
             references = list(self._references)
         last = self._chosen
-        if len(references) < 2:
-            return references[0] if references else None
+        if not references:
+            return None
         seen = thumbnail(lr)
         unlike = {r.number: difference(seen, r.thumbnail) for r in references}
         best = min(references, key=lambda r: unlike[r.number])
         if last in unlike and unlike[best.number] > _CLEARLY * unlike[last]:
             best = next(r for r in references if r.number == last)
         self._chosen = best.number
-        return best
+        return best, trust(unlike[best.number])
 
     def _prepared(self, reference: "_Reference", sampling: Sampling) -> Held:
         """A reference's features for this sampling; the program for them is there then."""
