@@ -32,3 +32,8 @@ class BitsPerPixelMeter:
         level = math.log2(bits / (size_px * size_px)) + self._gain
         self.level += _SMOOTHING * (level - self.level)
         return self.level
+
+
+def rung_vector(lr_px: int, log2_bits_per_pixel: float) -> list[float]:
+    """The network's rung input, about -1..1: LR size, and bits per pixel (`BitsPerPixelMeter`)."""
+    return [math.log2(lr_px / 128), (log2_bits_per_pixel + 5.0) / 2.0]

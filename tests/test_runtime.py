@@ -124,8 +124,8 @@ def test_memory_stays_bounded_whatever_a_peer_sends(files: ModelFiles) -> None:
         synthesizer.add_reference(picture(256, seed))
         for lr_px in (64, 80, 96):
             synthesizer.synthesize(picture(lr_px, seed), Sampling(lr_px), -5.0)
-    assert len(synthesizer._references) == REFERENCES_HELD
-    assert len(synthesizer._held) <= 2 * REFERENCES_HELD
+    assert len(synthesizer._holding) == REFERENCES_HELD
+    assert len(synthesizer._holding._ready) <= 2 * REFERENCES_HELD
 
 
 def test_each_picture_takes_its_detail_from_the_likest_reference(files: ModelFiles) -> None:

@@ -59,6 +59,23 @@ class ReferenceFeatures(NamedTuple):
         return self.quarter[:, -3:]
 
 
+class Views(NamedTuple):
+    """An LR picture at the sizes at which the network looks at it, whatever its own.
+
+    coarse [B, 3, 128, 128], quarter [B, 3, S/4, S/4], half [B, 3, S/2, S/2].
+    """
+
+    coarse: Tensor
+    quarter: Tensor
+    half: Tensor
+
+
+def look(lr: Tensor, size_px: int) -> Views:
+    """The views of `lr` [B, 3, s, s] for an output of side `size_px`."""
+    coarse = resize(lr, motion.INPUT_PX)
+    return Views(coarse, resize(lr, size_px // SCALE), resize(lr, _LR_CELL * size_px // SCALE))
+
+
 class Aligned(NamedTuple):
     """What is known before anything is drawn at full scale.
 
@@ -147,20 +164,20 @@ class Generator(nn.Module):
     def align(
         self,
         reference: ReferenceFeatures,
-        lr: Tensor,
+        views: Views,
         rung: Tensor,
         coarse: tuple[Tensor, Tensor],
         gate_limit: float | Tensor,
     ) -> Aligned:
         """Everything up to where the band is needed at full scale.
 
-        `lr` [B, 3, s, s], `rung` [B, 2], `coarse` (flow, hidden) at 64 px.
+        `rung` [B, 2], `coarse` (flow, hidden) at 64 px.
         """
         flow64, hidden = coarse
         side4 = reference.quarter.shape[-1]
         side8 = side4 // 2
-        low = resize(lr, side4)
-        cells = functional.pixel_unshuffle(resize(lr, _LR_CELL * side4), _LR_CELL)
+        low = views.quarter
+        cells = functional.pixel_unshuffle(views.half, _LR_CELL)
         target4 = torch.relu(self.modulate4(self.target4(cells - 0.5), rung))
         target8 = torch.relu(self.modulate8(self.target8(target4), rung))
 

@@ -10,7 +10,6 @@ What is unusual about it:
 - fully convolutional: the same weights give any output of 256 to 1024 px (a multiple of 8).
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -20,13 +19,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from gemino.config import ModelConfig
 from gemino.nn.blocks import planar, resize
 from gemino.nn.generator import (
+    SCALE,
     Aligned,
     Generator,
     ReferenceEncoder,
     ReferenceFeatures,
     Synthesis,
+    Views,
+    look,
 )
-from gemino.nn.motion import MotionEstimator
+from gemino.nn.motion import MotionEstimator, Pyramid
+from gemino.rate import rung_vector
+
+__all__ = ["WIDTHS", "GeminoNet", "Widths", "build", "count_macs", "rung_vector"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,6 @@ WIDTHS = {
     "s": Widths(32, 64, 2, 2),
     "l": Widths(64, 128, 2, 4),
 }
-
-
-def rung_vector(lr_px: int, log2_bits_per_pixel: float) -> list[float]:
-    """The network's rung input, about -1..1: LR size, and bits per pixel (`BitsPerPixelMeter`)."""
-    return [math.log2(lr_px / 128), (log2_bits_per_pixel + 5.0) / 2.0]
 
 
 class GeminoNet(nn.Module):
@@ -72,13 +72,22 @@ class GeminoNet(nn.Module):
         if reference.shape[-2] != size or size % 8 or not 128 <= size <= 1024:
             raise ValueError(f"a reference is square, a multiple of 8 in 128..1024, not {size}")
         lr = planar(lr)
-        low = resize(lr, size // 4)
+        views = look(lr, size)
+        quarter, eighth, pyramid = self.encode_small(reference, views.coarse, views.quarter)
+        return ReferenceFeatures(quarter, eighth, planar(reference) - resize(lr, size), pyramid)
+
+    def encode_small(
+        self, reference: Tensor, coarse: Tensor, low: Tensor
+    ) -> tuple[Tensor, Tensor, Pyramid]:
+        """What is not at full scale of a reference's features (`ReferenceFeatures`).
+
+        coarse, low: its LR picture at 128 px and at a quarter of its side.
+        """
         quarter, eighth = self.reference(reference)
-        return ReferenceFeatures(
-            quarter=torch.cat([planar(quarter), low], dim=1),
-            eighth=torch.cat([planar(eighth), resize(low, size // 8)], dim=1),
-            band=planar(reference) - resize(lr, size),
-            pyramid=self.motion.pyramid(lr),
+        return (
+            torch.cat([planar(quarter), low], dim=1),
+            torch.cat([planar(eighth), resize(low, low.shape[-1] // 2)], dim=1),
+            self.motion.pyramid(coarse),
         )
 
     def synthesize(self, features: ReferenceFeatures, lr: Tensor, rung: Tensor) -> Tensor:
@@ -104,8 +113,19 @@ class GeminoNet(nn.Module):
         gate_limit: float | Tensor = 1.0,
     ) -> Aligned:
         """The first half of a synthesis: flow, gate, and features to draw with."""
-        coarse = self.motion(self.motion.pyramid(lr), features.pyramid)
-        return self.generator.align(features, lr, rung, coarse, gate_limit)
+        views = look(lr, SCALE * features.quarter.shape[-1])
+        return self.align_views(features, views, rung, gate_limit)
+
+    def align_views(
+        self,
+        features: ReferenceFeatures,
+        views: Views,
+        rung: Tensor,
+        gate_limit: float | Tensor = 1.0,
+    ) -> Aligned:
+        """`align`, from the LR picture's views."""
+        coarse = self.motion(self.motion.pyramid(views.coarse), features.pyramid)
+        return self.generator.align(features, views, rung, coarse, gate_limit)
 
     # nn.Module wants a forward; for counting and export it is one frame.
     forward = synthesize

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from gemino.nn.portable import diagonals, gathered
+
 _TINY = 1e-12  # in a sum of squares: a vector of zeros stays one
 
 
@@ -15,6 +17,8 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
     """
     height, width = flow.shape[-2:]
     x, flow = x.float(), flow.float()
+    if torch.onnx.is_in_onnx_export():
+        return gathered(x, flow)
     across = (torch.arange(width, device=flow.device, dtype=flow.dtype) * 2 + 1) / width - 1
     down = (torch.arange(height, device=flow.device, dtype=flow.dtype) * 2 + 1) / height - 1
     places = (across.expand(height, width), down[:, None].expand(height, width))
@@ -41,13 +45,12 @@ def correlation(target: Tensor, reference: Tensor, radius: int) -> Tensor:
     kind = target.dtype
     rows = _unit_vectors(target).to(kind)
     columns = _unit_vectors(functional.pad(reference, [radius] * 4)).to(kind).transpose(2, 3)
+    products = [torch.matmul(rows, columns[:, dy : dy + height]) for dy in range(size)]
+    if torch.onnx.is_in_onnx_export():
+        return torch.cat([diagonals(x, size) for x in products], dim=-1).permute(0, 3, 1, 2)
     shape = (batch, size, height, width)
-    diagonals = (height * width * span, 1, width * span, span + 1)  # (x, x + dx) for each dx
-    products = [
-        torch.matmul(rows, columns[:, dy : dy + height]).as_strided(shape, diagonals)
-        for dy in range(size)
-    ]
-    return torch.cat(products, dim=1).float()
+    steps = (height * width * span, 1, width * span, span + 1)  # (x, x + dx) for each dx
+    return torch.cat([x.as_strided(shape, steps) for x in products], dim=1).float()
 
 
 def _unit_vectors(x: Tensor) -> Tensor:

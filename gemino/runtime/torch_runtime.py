@@ -1,16 +1,12 @@
 """Runs a model with torch, on a CPU or a GPU.
 
-What depends on a reference alone is computed once for each reference and LR size. The number
-format is chosen by timing: bfloat16 is three times as fast as float32 on a CPU with AMX and
-slower on one that must emulate it, and a name on the box does not tell which.
+The number format is chosen by timing: bfloat16 is three times as fast as float32 on a CPU with AMX
+and slower on one that must emulate it, and a name on the box does not tell which.
 """
 
 import copy
-import threading
 import time
-from collections import OrderedDict, deque
-from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Literal
 
 import cv2
@@ -20,33 +16,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gemino.config import MIN_LR_PX, OUTPUT_SIZES_PX, REFERENCES_HELD, Sampling
+from gemino.config import OUTPUT_SIZES_PX, Sampling
 from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
-from gemino.likeness import Thumbnail, difference, thumbnail, trust
-from gemino.nn.model import GeminoNet, build, rung_vector
+from gemino.nn.model import GeminoNet, build
+from gemino.rate import rung_vector
+from gemino.runtime.holding import Holding
 from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.programs import Held, Parts, Program, record, to_tensor
 from gemino.sampling import glimpse
 from gemino.zoo import ModelFiles
 
 Precision = Literal["auto", "bfloat16", "float32"]
-_KEPT_SAMPLINGS = 2
-"""A call hops between two neighbouring rungs; features of more would only fill memory."""
-_CLEARLY = 0.92
-"""Another reference must be so much more alike than the one in use: each change can be seen."""
 _TIMED_RUNS = 3
 _TIMED = Sampling(128)
 _TIMED_OUTPUT_PX = 512  # not the largest: opening a model should not take seconds
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Reference:
-    """picture: uint8 at the output's size."""
-
-    number: int
-    picture: Frame
-    thumbnail: Thumbnail
 
 
 class TorchSynthesizer:
@@ -78,16 +62,10 @@ class TorchSynthesizer:
         self.output_px = output_px
         self.device = _device(device)
         self._threads = threads
-        self._lock = threading.Lock()  # of what is held; never kept for long
-        self._preparing = threading.Lock()  # while a reference is encoded
         keep_freed_memory()
         cv2.setNumThreads(threads)  # for the whole process: OpenCV knows no other way
-        model = _load(files).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._references: deque[_Reference] = deque(maxlen=REFERENCES_HELD)
-        self._numbers = count()
-        self._chosen = -1
-        self._sampling: Sampling | None = None
-        self._held: OrderedDict[tuple[Sampling, int], Held] = OrderedDict()
+        model = load_network(files).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._holding = Holding(self._prepare)
         if precision == "auto":
             precision = self._faster(model)
         self._use(model, precision)
@@ -95,21 +73,14 @@ class TorchSynthesizer:
 
     @property
     def neural(self) -> bool:
-        return bool(self._references)
+        return len(self._holding) > 0
 
     def add_reference(self, reference: Frame) -> None:
         """Hold `reference`, square RGB of any size, for the pictures to come."""
-        picture = resize(reference, self.output_px)
-        newest = _Reference(next(self._numbers), picture, thumbnail(picture))
-        if self._sampling is not None:  # made ready before any frame can wait for it
-            self._prepared(newest, self._sampling)
-        with self._lock:
-            self._references.append(newest)
+        self._holding.add(resize(reference, self.output_px))
 
     def forget_references(self) -> None:
-        with self._lock:
-            self._references.clear()
-            self._held.clear()
+        self._holding.forget()
 
     def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
         """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8, straightened.
@@ -117,13 +88,11 @@ class TorchSynthesizer:
         sampling: how the LR picture that was coded samples the full one.
         """
         torch.set_num_threads(self._threads)  # torch keeps this number for each calling thread
-        likest = self._likest(lr)
-        if likest is None or sampling.size_px < MIN_LR_PX:
+        chosen = self._holding.choose(lr, sampling)
+        if chosen is None:
             return resize(lr, self.output_px)
-        reference, gate_limit = likest
-        self._sampling = sampling
+        held, gate_limit = chosen
         with torch.inference_mode():
-            held = self._prepared(reference, sampling)
             told = self._told(sampling, log2_bits_per_pixel, gate_limit)
             return self._programs[lr.shape[0]](lr, told, held)
 
@@ -133,12 +102,11 @@ class TorchSynthesizer:
         Wants a reference, and `torch.inference_mode` around each step. Steps on a GPU only begin
         there when they are called.
         """
-        likest = self._likest(lr)
-        if likest is None:
+        chosen = self._holding.choose(lr, sampling)
+        if chosen is None:
             raise ValueError("a network's parts want a reference: call add_reference first")
-        reference, gate_limit = likest
+        held, gate_limit = chosen
         with torch.inference_mode():
-            held = self._prepared(reference, sampling)
             told = self._told(sampling, log2_bits_per_pixel, gate_limit)
             return self._programs[lr.shape[0]].parts(lr, told, held)
 
@@ -146,55 +114,18 @@ class TorchSynthesizer:
         vector = rung_vector(sampling.size_px, log2_bits_per_pixel)
         return torch.tensor([[*vector, gate_limit]], device=self.device)
 
-    def _likest(self, lr: Frame) -> "tuple[_Reference, float] | None":
-        """The reference that is most like `lr`, and how far the gates may open for it.
-
-        It is the last one chosen unless another is better.
-        """
-        with self._lock:
-            references = list(self._references)
-        last = self._chosen
-        if not references:
-            return None
-        seen = thumbnail(lr)
-        unlike = {r.number: difference(seen, r.thumbnail) for r in references}
-        best = min(references, key=lambda r: unlike[r.number])
-        if last in unlike and unlike[best.number] > _CLEARLY * unlike[last]:
-            best = next(r for r in references if r.number == last)
-        self._chosen = best.number
-        return best, trust(unlike[best.number])
-
-    def _prepared(self, reference: "_Reference", sampling: Sampling) -> Held:
+    def _prepare(self, reference: Frame, sampling: Sampling) -> Held:
         """A reference's features for this sampling; the program for them is there then."""
-        key = (sampling, reference.number)
-        held = self._ready(key)
-        if held is None:
-            with self._preparing:
-                held = self._ready(key) or self._prepare(reference, key)
-        return held
-
-    def _ready(self, key: tuple[Sampling, int]) -> Held | None:
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-            return self._held.get(key)
-
-    def _prepare(self, reference: "_Reference", key: tuple[Sampling, int]) -> Held:
         torch.set_num_threads(self._threads)
-        lr = glimpse(reference.picture, key[0])
+        lr = glimpse(reference, sampling)
         lr_px = lr.shape[0]
         with torch.inference_mode():
             features = self._model.encode_reference(
-                to_tensor(reference.picture, self.device), to_tensor(lr, self.device)
+                to_tensor(reference, self.device), to_tensor(lr, self.device)
             )
             if lr_px not in self._programs:
                 self._programs[lr_px] = record(self._model, features, lr_px)
-            held = self._programs[lr_px].hold(features)
-        with self._lock:
-            self._held[key] = held
-            if len(self._held) > _KEPT_SAMPLINGS * REFERENCES_HELD:
-                self._held.popitem(last=False)
-        return held
+            return self._programs[lr_px].hold(features)
 
     def _use(self, model: GeminoNet, precision: Precision) -> None:
         """Run `model` in this format: cast once, rather than at every layer of every frame."""
@@ -228,8 +159,7 @@ class TorchSynthesizer:
         for _ in range(_TIMED_RUNS + 1):
             self.synthesize(noise, _TIMED, -5.0)
             stamps.append(time.thread_time())
-        self.forget_references()
-        self._sampling = None
+        self._holding = Holding(self._prepare)
         return [after - before for before, after in pairwise(stamps)]
 
 
@@ -243,7 +173,8 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _load(files: ModelFiles) -> GeminoNet:
+def load_network(files: ModelFiles) -> GeminoNet:
+    """The network with its weights; ModelError where they do not fit."""
     model = build(files.config)
     try:
         model.load_state_dict(load_file(files.weights_path))

@@ -1,0 +1,117 @@
+"""The references that a synthesizer holds, and what it has made ready of each.
+
+What depends on a reference alone is computed once for each reference and LR size, beside the
+frames: a new reference is made ready for the sampling in use before any frame can choose it.
+"""
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Generic, TypeVar
+
+from gemino.config import MIN_LR_PX, REFERENCES_HELD, Sampling
+from gemino.frames import Frame
+from gemino.likeness import Thumbnail, difference, thumbnail, trust
+
+Features = TypeVar("Features")
+_KEPT_SAMPLINGS = 2
+"""A call hops between two neighbouring rungs; features of more would only fill memory."""
+_CLEARLY = 0.92
+"""Another reference must be so much more alike than the one in use: each change can be seen."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reference:
+    """picture: uint8 at the output's size."""
+
+    number: int
+    picture: Frame
+    thumbnail: Thumbnail
+
+
+class Holding(Generic[Features]):
+    """The newest `REFERENCES_HELD` references; several threads may use it at a time.
+
+    prepare: makes a reference [S, S, 3] ready for a sampling, in one thread at a time.
+    """
+
+    def __init__(self, prepare: Callable[[Frame, Sampling], Features]) -> None:
+        self._prepare = prepare
+        self._lock = threading.Lock()  # of what is held; never kept for long
+        self._preparing = threading.Lock()  # while a reference is encoded
+        self._references: deque[_Reference] = deque(maxlen=REFERENCES_HELD)
+        self._numbers = count()
+        self._chosen = -1
+        self._sampling: Sampling | None = None
+        self._ready: OrderedDict[tuple[Sampling, int], Features] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many are held."""
+        return len(self._references)
+
+    def add(self, picture: Frame) -> None:
+        """Hold `picture` [S, S, 3], of the output's size, for the pictures to come."""
+        newest = _Reference(next(self._numbers), picture, thumbnail(picture))
+        if self._sampling is not None:  # made ready before any frame can wait for it
+            self._features(newest, self._sampling)
+        with self._lock:
+            self._references.append(newest)
+
+    def forget(self) -> None:
+        """Hold none any more."""
+        with self._lock:
+            self._references.clear()
+            self._ready.clear()
+
+    def choose(self, lr: Frame, sampling: Sampling) -> tuple[Features, float] | None:
+        """What is ready of the reference that is most like `lr` [s, s, 3], straightened.
+
+        And how far the gates may open for it, 0..1. None where nothing is held, or `lr` is too
+        small for a network.
+        """
+        likest = self._likest(lr)
+        if likest is None or sampling.size_px < MIN_LR_PX:
+            return None
+        reference, gate_limit = likest
+        self._sampling = sampling
+        return self._features(reference, sampling), gate_limit
+
+    def _likest(self, lr: Frame) -> tuple[_Reference, float] | None:
+        """The reference that is most like `lr`; the last one chosen unless another is better."""
+        with self._lock:
+            references = list(self._references)
+        last = self._chosen
+        if not references:
+            return None
+        seen = thumbnail(lr)
+        unlike = {r.number: difference(seen, r.thumbnail) for r in references}
+        best = min(references, key=lambda r: unlike[r.number])
+        if last in unlike and unlike[best.number] > _CLEARLY * unlike[last]:
+            best = next(r for r in references if r.number == last)
+        self._chosen = best.number
+        return best, trust(unlike[best.number])
+
+    def _features(self, reference: _Reference, sampling: Sampling) -> Features:
+        key = (sampling, reference.number)
+        features = self._found(key)
+        if features is None:
+            with self._preparing:
+                features = self._found(key)
+                if features is None:
+                    features = self._prepare(reference.picture, sampling)
+                    self._keep(key, features)
+        return features
+
+    def _found(self, key: tuple[Sampling, int]) -> Features | None:
+        with self._lock:
+            if key in self._ready:
+                self._ready.move_to_end(key)
+            return self._ready.get(key)
+
+    def _keep(self, key: tuple[Sampling, int], features: Features) -> None:
+        with self._lock:
+            self._ready[key] = features
+            if len(self._ready) > _KEPT_SAMPLINGS * REFERENCES_HELD:
+                self._ready.popitem(last=False)
