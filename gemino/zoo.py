@@ -4,6 +4,8 @@ A model is a folder with `config.toml` and `model.safetensors`. config.toml hold
 `format` (see `gemino.config.ModelConfig`), `sha256` of the weights, a table `[ladder]` with the
 LR sizes that serve this model best, and a table `[facts]` of figures for people (parameters, GMAC,
 what it was trained on), which nothing here relies on.
+A folder whose config.toml has a table `[graphs]` (`gemino.graphs`) is an export: it holds graphs in
+place of the weights, `sha256` says which weights they were made from, and the rest is the same.
 This module knows nothing of tensors: a sender names its receiver's model without loading it.
 """
 
@@ -26,12 +28,13 @@ from gemino.config import (
     NetworkSize,
 )
 from gemino.errors import ModelError
+from gemino.graphs import Graphs, from_table, to_lines
 
 DEFAULT_MODEL = "generic-s"
 FORMAT = ModelConfig("any").format
 """The only format of weights that this version runs."""
 
-_CONFIG = "config.toml"
+CONFIG = "config.toml"
 _WEIGHTS = "model.safetensors"
 _MAX_CONFIG_BYTES = 64 * 1024
 _MAX_WEIGHTS_BYTES = 1 << 30
@@ -47,7 +50,8 @@ class ModelFiles:
     """A model whose weights match their checksum.
 
     path: its folder. sha256: of the weights, in hexadecimal. facts: what the card says. ladders:
-    measured for it, by LR codec; where there is none, `config.ladder` has its own.
+    measured for it, by LR codec; where there is none, `config.ladder` has its own. graphs: of an
+    export, which has no weights; they are checked when they are read.
     """
 
     config: ModelConfig
@@ -56,6 +60,7 @@ class ModelFiles:
     sha256: str
     facts: Mapping[str, Fact] = field(default_factory=dict)
     ladders: Mapping[LrCodec, LadderSteps] = field(default_factory=dict)
+    graphs: Graphs | None = None
 
 
 def find(name_or_path: str | Path) -> ModelFiles:
@@ -64,25 +69,25 @@ def find(name_or_path: str | Path) -> ModelFiles:
     Raises ModelError where it is missing, not understood, or its weights are not the stated ones.
     """
     folder = _locate(name_or_path)
-    table = _read_config(folder / _CONFIG)
+    table = _read_config(folder / CONFIG)
     config = _config(table, folder)
-    weights = folder / _WEIGHTS
-    stated, actual = _stated_sha256(table, folder), _sha256(weights)
-    if stated != actual:
+    weights, stated = folder / _WEIGHTS, _stated_sha256(table, folder)
+    graphs = from_table(table, folder)
+    if graphs is None and stated != (actual := _sha256(weights)):
         raise ModelError(
             f"{weights}: is not the file that config.toml describes (SHA-256 {actual[:12]}... "
             f"instead of {stated[:12]}...); fetch the model again"
         )
     facts = table.get("facts", {})
     if not isinstance(facts, dict):
-        raise ModelError(f"{folder / _CONFIG}: facts must be a table")
+        raise ModelError(f"{folder / CONFIG}: facts must be a table")
     plain = {key: value for key, value in facts.items() if isinstance(value, Fact)}
-    return ModelFiles(config, folder, weights, actual, plain, _ladders(table, folder))
+    return ModelFiles(config, folder, weights, stated, plain, _ladders(table, folder), graphs)
 
 
 def names() -> list[str]:
     """Names of the models that `find` knows without a path, sorted."""
-    found = {config.parent.name for folder in _folders() for config in folder.glob(f"*/{_CONFIG}")}
+    found = {config.parent.name for folder in _folders() for config in folder.glob(f"*/{CONFIG}")}
     return sorted(name for name in found if _NAME.fullmatch(name))
 
 
@@ -101,24 +106,45 @@ def write_config(
         raise ValueError(
             f"a model's name is letters, digits, '.', '_' and '-', not {config.name!r}"
         )
+    return _write(folder, config, _sha256(folder / _WEIGHTS), facts or {}, ladders or {}, [])
+
+
+def write_export(folder: Path, files: ModelFiles, graphs: Graphs, more: Mapping[str, Fact]) -> None:
+    """Describe the graphs in `folder`, made from `files`, by a config.toml beside them.
+
+    more: facts beside the model's own. Raises ModelError where the file cannot be written.
+    """
+    facts = {**files.facts, **more}
+    _write(folder, files.config, files.sha256, facts, files.ladders, ["", *to_lines(graphs)])
+
+
+def _write(
+    folder: Path,
+    config: ModelConfig,
+    sha256: str,
+    facts: Mapping[str, Fact],
+    ladders: Mapping[LrCodec, LadderSteps],
+    more: list[str],
+) -> ModelFiles:
     lines = [
         f"name = {_toml(config.name)}",
         f"size = {_toml(config.size)}",
         f"format = {config.format}",
-        f"sha256 = {_toml(_sha256(folder / _WEIGHTS))}",
+        f"sha256 = {_toml(sha256)}",
         "",
         "[ladder]",
-        *(f"{codec} = {json.dumps(steps)}" for codec, steps in (ladders or {}).items()),
+        *(f"{codec} = {json.dumps(steps)}" for codec, steps in ladders.items()),
         "",
         "[facts]",
-        *(f"{_toml(key)} = {_toml(value)}" for key, value in (facts or {}).items()),
+        *(f"{_toml(key)} = {_toml(value)}" for key, value in facts.items()),
+        *more,
     ]
-    partial = folder / f"{_CONFIG}.partial"
+    partial = folder / f"{CONFIG}.partial"
     try:
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        partial.replace(folder / _CONFIG)
+        partial.replace(folder / CONFIG)
     except OSError as exc:
-        raise ModelError(f"{folder / _CONFIG}: cannot be written ({exc.strerror})") from exc
+        raise ModelError(f"{folder / CONFIG}: cannot be written ({exc.strerror})") from exc
     return find(folder)
 
 
@@ -131,10 +157,10 @@ def _folders() -> list[Path]:
 def _locate(name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, str) and _NAME.fullmatch(name_or_path):
         for folder in _folders():
-            if (folder / name_or_path / _CONFIG).is_file():
+            if (folder / name_or_path / CONFIG).is_file():
                 return folder / name_or_path
     folder = Path(name_or_path)
-    if (folder / _CONFIG).is_file():
+    if (folder / CONFIG).is_file():
         return folder
     if folder.is_dir():
         raise ModelError(f"{folder}: holds no config.toml, so it is no model")
@@ -159,19 +185,19 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _config(table: Mapping[str, Any], folder: Path) -> ModelConfig:
     name, size, version = table.get("name"), table.get("size"), table.get("format")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ModelError(f"{folder / _CONFIG}: name must be a plain word, not {name!r}")
+        raise ModelError(f"{folder / CONFIG}: name must be a plain word, not {name!r}")
     if not isinstance(size, str) or size not in _SIZES:
-        raise ModelError(f"{folder / _CONFIG}: size must be xs, s or l, not {size!r}")
+        raise ModelError(f"{folder / CONFIG}: size must be xs, s or l, not {size!r}")
     if type(version) is not int or version != FORMAT:
         raise ModelError(
-            f"{folder / _CONFIG}: format {version!r} does not fit this version, which runs "
+            f"{folder / CONFIG}: format {version!r} does not fit this version, which runs "
             f"format {FORMAT}; fetch a matching model"
         )
     return ModelConfig(name, _SIZES[size], version)
 
 
 def _ladders(table: Mapping[str, Any], folder: Path) -> dict[LrCodec, LadderSteps]:
-    problem = f"{folder / _CONFIG}: ladder"
+    problem = f"{folder / CONFIG}: ladder"
     stated = table.get("ladder", {})
     if not isinstance(stated, dict) or not stated.keys() <= set(get_args(LrCodec)):
         raise ModelError(f"{problem} must be a table of {', '.join(get_args(LrCodec))}")
@@ -199,7 +225,7 @@ def _steps(stated: object, problem: str) -> LadderSteps:
 def _stated_sha256(table: Mapping[str, Any], folder: Path) -> str:
     stated = table.get("sha256")
     if not isinstance(stated, str) or not re.fullmatch("[0-9a-f]{64}", stated):
-        raise ModelError(f"{folder / _CONFIG}: sha256 must be 64 hexadecimal digits")
+        raise ModelError(f"{folder / CONFIG}: sha256 must be 64 hexadecimal digits")
     return stated
 
 

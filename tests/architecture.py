@@ -19,7 +19,7 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
         name: (name,)
         for name in ("likeness", "sampling", "wire", "media", "video", "container", "nn", "faces")
     },
-    {"models": ("zoo", "runtime"), "attention": ("attention",)},
+    {"models": ("zoo", "graphs", "runtime"), "attention": ("attention",)},
     {"encoder": ("encoder",), "decoder": ("decoder",)},
     {"training": ("training",), "evaluation": ("evaluation", "timing"), "call": ("call",)},
     {"roof": ("cli", "__init__")},
@@ -29,6 +29,8 @@ TORCH_ROOMS = (
     "gemino.runtime.torch_runtime",
     "gemino.runtime.programs",
     "gemino.runtime.perceptual",
+    "gemino.runtime.export",
+    "gemino.runtime.parity",
     "gemino.training",
     "gemino.timing",
     "gemino.evaluation.metrics",
