@@ -56,7 +56,7 @@ class Incoming:
         self._reported_bytes = 0
         self._rejected = 0
         media = options.media
-        self.viewer = Viewer(media.model, media.size_px, self.counters, self._show)
+        self.viewer = Viewer(media.model, media.size_px, self.counters, self._show, media.runtime)
 
     @property
     def failure(self) -> GeminoError | None:

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX, LrCodec
 from gemino.errors import CallError
+from gemino.runtime import Runtime
 
 LrChoice = Literal["auto", "av1", "vp8"]
 
@@ -19,6 +20,7 @@ class MediaOptions:
     kbps: video payload, references included, sound apart. size_px: side of the rebuilt picture.
     model: name or folder of the network, None for classical upsampling. seconds: end after so
     much of the clip. lr_codec: of the LR stream; "auto" is AV1 where both peers have it, else VP8.
+    runtime: what runs the network (`gemino.runtime.open_synthesizer`).
     """
 
     kbps: float = 15.0
@@ -26,6 +28,7 @@ class MediaOptions:
     model: str | None = DEFAULT_MODEL
     seconds: float | None = None
     lr_codec: LrChoice = "auto"
+    runtime: Runtime = "auto"
 
     @property
     def lr_codecs(self) -> tuple[LrCodec, ...]:

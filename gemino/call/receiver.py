@@ -22,7 +22,7 @@ from gemino.call.stats import Counters
 from gemino.config import REFERENCES_HELD, LrCodec
 from gemino.decoder import DecodedFrame, Decoder
 from gemino.errors import CallError, CodecError, GeminoError
-from gemino.runtime import open_synthesizer
+from gemino.runtime import Runtime, open_synthesizer
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class Viewer:
         size_px: int,
         counters: Counters,
         show: Callable[[ShownFrame], None],
+        runtime: Runtime = "auto",
     ) -> None:
         self.ready = threading.Event()
         self.model_name = ""
@@ -50,6 +51,7 @@ class Viewer:
         self.wants_keyframe = False
         self.rejected_references = 0
         self._model = model
+        self._runtime = runtime
         self._size_px = size_px
         self._counters = counters
         self._show = show
@@ -85,7 +87,7 @@ class Viewer:
 
     def _run(self) -> None:
         try:
-            synthesizer = open_synthesizer(self._model, self._size_px)
+            synthesizer = open_synthesizer(self._model, self._size_px, runtime=self._runtime)
             self.model_name = synthesizer.name
             self._rebuild(Decoder(synthesizer, self._codec))
         except GeminoError as error:

@@ -61,6 +61,10 @@ def call(
         Literal["auto", "av1", "vp8"],
         typer.Option(help="Codec of the small stream; auto: AV1 where both peers have it."),
     ] = "auto",
+    runtime: Annotated[
+        Literal["auto", "torch", "onnx", "classical"],
+        typer.Option(help="What runs the model; auto: onnx for an export, else torch."),
+    ] = "auto",
     seconds: Annotated[float | None, typer.Option(help="End after so much of the clip.")] = None,
     stats: Annotated[
         Path | None,
@@ -88,7 +92,7 @@ def call(
     # Imported here so that --help is quick and Ctrl-C meets no half-imported library.
     from gemino.call.options import LoopbackOptions, MediaOptions, PeerOptions
 
-    media = MediaOptions(kbps, size, None if model == "none" else model, seconds, lr_codec)
+    media = MediaOptions(kbps, size, None if model == "none" else model, seconds, lr_codec, runtime)
     if (loopback_clip is None) == (peer is None):
         raise CallError("give either --loopback CLIP or --peer ROOM; see --help")
     _check_outputs(output, record_lossless)

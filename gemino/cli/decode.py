@@ -19,7 +19,7 @@ from gemino.container import (
 from gemino.decoder import Decoder
 from gemino.errors import CodecError, MediaError, ModelError
 from gemino.media import MovieWriter
-from gemino.runtime import open_synthesizer
+from gemino.runtime import Runtime, open_synthesizer
 from gemino.zoo import names
 
 
@@ -32,6 +32,9 @@ def decode(
         str | None,
         typer.Option(help="Model that rebuilds, by name or folder, or none. Default: the file's."),
     ] = None,
+    runtime: Annotated[
+        Runtime, typer.Option(help="What runs the model; auto: onnx for an export, else torch.")
+    ] = "auto",
     threads: Annotated[int, typer.Option(min=1, max=64, help="CPU threads of the network.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON.")] = False,
 ) -> None:
@@ -53,7 +56,10 @@ def decode(
                 "with --model, or --model none"
             )
         synthesizer = open_synthesizer(
-            None if chosen == NO_MODEL else chosen, header.output_px, threads=threads
+            None if chosen == NO_MODEL else chosen,
+            header.output_px,
+            threads=threads,
+            runtime=runtime,
         )
         decoder = Decoder(synthesizer, header.codec)
         shown = Shown()

@@ -6,6 +6,7 @@ from gemino.cli.demo import demo
 from gemino.cli.edge import new_app, run
 from gemino.cli.encode import encode
 from gemino.cli.evaluate import evaluate
+from gemino.cli.export import export
 from gemino.cli.train import train
 
 app = new_app("A neural video-conferencing codec: video calls at 15 kbps.")
@@ -14,6 +15,7 @@ app.command()(decode)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(train)
+app.command()(export)
 app.command()(bench)
 
 
