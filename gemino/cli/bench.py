@@ -79,7 +79,7 @@ def bench(
 
 def _measure(cases: "Sequence[Case]", as_json: Path | None) -> "list[Record]":
     """The cases' figures; what is done is written as it comes."""
-    from gemino.timing.campaign import run_apart
+    from gemino.timing.apart import run_apart
     from gemino.timing.tables import write_json
 
     records: list[Record] = []
