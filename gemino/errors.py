@@ -7,6 +7,8 @@
     ├── ModelError          a model that is missing, damaged or of another kind
     ├── RuntimeUnavailable  a way of running a model that this machine lacks
     ├── SignalingError      the rendezvous server cannot be reached or refuses
+    │   ├── SignalingUnreachable    there is no server, or it is gone and does not come back
+    │   └── SignalingRefused        it says no; `code` says why
     └── CallError           a call that cannot start or go on
 
 Each message is one line that says what is wrong and, where there is one, what to do.
@@ -39,6 +41,18 @@ class RuntimeUnavailable(GeminoError):
 
 class SignalingError(GeminoError):
     """The rendezvous server cannot be reached, or refuses."""
+
+
+class SignalingUnreachable(SignalingError):
+    """There is no rendezvous server at this address, or it is gone and does not come back."""
+
+
+class SignalingRefused(SignalingError):
+    """The rendezvous server says no. code: why, as listed in signaling/README.md."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class CallError(GeminoError):

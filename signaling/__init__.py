@@ -3,7 +3,8 @@
 `python -m signaling` runs one; `SignalingServer` embeds one. README.md has the protocol.
 """
 
-from signaling.rooms import Limits, Refused
+from signaling.access import Access
+from signaling.limits import Limits, Refused
 from signaling.server import SignalingServer, StartError
 
-__all__ = ["Limits", "Refused", "SignalingServer", "StartError"]
+__all__ = ["Access", "Limits", "Refused", "SignalingServer", "StartError"]

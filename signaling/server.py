@@ -1,59 +1,91 @@
-"""The WebSocket server around `rooms`."""
+"""The HTTP server around `switchboard`: listening, TLS, the three paths, and an orderly end."""
 
 import asyncio
-import json
 import logging
+import ssl
 import time
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Self
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import web
 
-from signaling.rooms import ROOM_PLACES, Limits, Refused, Rooms
+from signaling.access import Access, client_address, origin_allowed
+from signaling.connection import CLOSE_S, Connection
+from signaling.limits import Limits, Refused
+from signaling.metrics import CONTENT_TYPE
+from signaling.rooms import ROOM_PLACES
+from signaling.switchboard import Switchboard
 
 logger = logging.getLogger(__name__)
 
 PATH = "/ws"
-_CLOSE_S = 2.0
 _MAX_WAITING = 256
 """Connections beyond those that the rooms can hold: clients that have not joined yet."""
+_KEEPALIVE_S = 15.0
+_BACKLOG = 1024
+_WRITE_BUFFER_BYTES = 16 * 1024
 
 
 class StartError(OSError):
-    """The server cannot listen where it was told to."""
+    """The server cannot listen where, or as, it was told to."""
+
+
+def max_connections(limits: Limits) -> int:
+    """How many sockets the server may have open at one time."""
+    return limits.max_rooms * ROOM_PLACES + _MAX_WAITING
 
 
 class SignalingServer:
     """A rendezvous server for the time of an `async with` block.
 
-    host, port: where to listen; port 0 takes a free one. `url` says where it is.
+    host, port: where to listen; port 0 takes a free one. `url` says where it is. tls: a context
+    for wss://; its certificate may be loaded anew at any time.
     """
 
     def __init__(
-        self, host: str = "127.0.0.1", port: int = 0, limits: Limits | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        limits: Limits | None = None,
+        *,
+        access: Access | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self._limits = limits or Limits()
-        self._rooms: Rooms[web.WebSocketResponse] = Rooms(self._limits)
-        self._sockets: set[web.WebSocketResponse] = set()
+        self._access = access or Access()
+        self._tls = tls
+        self._switchboard = Switchboard(self._limits, self._access)
+        self._listener: asyncio.Server | None = None
+        self._silent: set[asyncio.BaseProtocol] = set()
         app = web.Application()
         app.router.add_get(PATH, self._serve)
         app.router.add_get("/healthz", self._health)
+        app.router.add_get("/metrics", self._metrics)
         app.on_shutdown.append(self._say_goodbye)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_S)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=CLOSE_S, keepalive_timeout=_KEEPALIVE_S
+        )
 
     @property
     def url(self) -> str:
         """Where clients connect, for example ws://127.0.0.1:8765/ws."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"ws://{host}:{self.port}{PATH}"
+        return f"{'wss' if self._tls else 'ws'}://{host}:{self.port}{PATH}"
 
     async def start(self) -> None:
         """Listen; raises `StartError` where the address cannot be had."""
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self.host, self.port).start()
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._accept,
+                self.host,
+                self.port,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._limits.join_timeout_s if self._tls else None,
+                backlog=_BACKLOG,
+            )
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
             reason = getattr(error, "strerror", None) or error
@@ -61,10 +93,25 @@ class SignalingServer:
                 f"cannot listen on {self.host}:{self.port}: {reason};"
                 " choose another port, or 0 for a free one"
             ) from None
-        self.port = self._runner.addresses[0][1]
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def drain(self, seconds: float) -> None:
+        """Tell every client that the server stops in `seconds`; wait until all left, or so long.
+
+        Meanwhile no new room is opened, and /healthz answers 503.
+        """
+        self._switchboard.announce_end(seconds)
+        if self._switchboard.connections:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._switchboard.emptied.wait()
+            except TimeoutError:
+                logger.info("%d clients had not left", len(self._switchboard.connections))
 
     async def stop(self) -> None:
-        """Tell every client that the server goes away, then stop listening."""
+        """Stop listening and close every connection with 1001, going away."""
+        if self._listener is not None:
+            self._listener.close()
         await self._runner.cleanup()
 
     async def __aenter__(self) -> Self:
@@ -79,103 +126,82 @@ class SignalingServer:
     ) -> None:
         await self.stop()
 
-    async def _health(self, _request: web.Request) -> web.Response:
+    def _accept(self) -> asyncio.Protocol:
+        """The protocol of a new TCP connection, which has to send its request soon.
+
+        aiohttp would wait for it for ever, and so let anybody use up our file descriptors.
+        """
+        server = self._runner.server
+        if server is None or len(server.connections) >= max_connections(self._limits):
+            return _Refusal()
+        protocol = server()
+        self._silent.add(protocol)
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._limits.join_timeout_s, self._close_silent, protocol)
+        return protocol
+
+    def _close_silent(self, protocol: web.RequestHandler) -> None:
+        if protocol in self._silent:
+            self._silent.discard(protocol)
+            protocol.force_close()
+
+    async def _health(self, request: web.Request) -> web.Response:
+        self._silent.discard(request.protocol)
+        gauges = self._switchboard.gauges()
+        draining = bool(gauges["draining"])
         return web.json_response(
-            {"status": "ok", "rooms": len(self._rooms), "peers": self._rooms.peers}
+            {
+                "status": "draining" if draining else "ok",
+                "rooms": gauges["rooms"],
+                "peers": gauges["peers"],
+            },
+            status=503 if draining else 200,
         )
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        self._silent.discard(request.protocol)
+        text = self._switchboard.metrics.render(self._switchboard.gauges())
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def _say_goodbye(self, _app: web.Application) -> None:
-        closing = [
-            socket.close(code=WSCloseCode.GOING_AWAY, message=b"server shutdown")
-            for socket in self._sockets
-        ]
-        await asyncio.gather(*closing, return_exceptions=True)
+        await self._switchboard.close_all()
 
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
-        if len(self._sockets) >= self._limits.max_rooms * ROOM_PLACES + _MAX_WAITING:
-            raise web.HTTPServiceUnavailable(text="too many connections: try again later")
+        self._silent.discard(request.protocol)
+        board = self._switchboard
+        if not origin_allowed(
+            request.headers.get("Origin"), request.headers.get("Host"), self._access.origins
+        ):
+            board.metrics.refused["bad-origin"] += 1
+            raise web.HTTPForbidden(text="pages of this origin may not connect here\n")
+        address = client_address(
+            request.remote,
+            request.headers.getall("X-Forwarded-For", []),
+            self._access.trusted_proxies,
+        )
+        try:
+            board.throttle.connect(address, time.monotonic())
+        except Refused as refusal:
+            board.metrics.refused[refusal.code] += 1
+            raise web.HTTPTooManyRequests(text=f"{refusal}\n") from None
+        # Compression would cost 300 kB a connection, and let a small message grow without bounds.
         socket = web.WebSocketResponse(
-            timeout=_CLOSE_S,
+            timeout=CLOSE_S,
             heartbeat=self._limits.heartbeat_s,
             max_msg_size=self._limits.max_message_bytes,
+            writer_limit=_WRITE_BUFFER_BYTES,
+            compress=False,
         )
-        await socket.prepare(request)
-        self._sockets.add(socket)
         try:
-            await self._converse(socket, request.remote or "")
-        except Refused as refusal:
-            await _send(socket, {"type": "error", "code": refusal.code, "reason": str(refusal)})
-            await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=refusal.code.encode())
+            await socket.prepare(request)
+            await board.serve(Connection(socket, request.transport, address))
         finally:
-            self._sockets.discard(socket)
+            board.throttle.disconnect(address)
         return socket
 
-    async def _converse(self, socket: web.WebSocketResponse, address: str) -> None:
-        """One client from its join to its end; raises `Refused` for what ends it early."""
-        join = await self._receive(socket, self._limits.join_timeout_s)
-        if join is None:
-            return
-        if join.get("type") != "join":
-            raise Refused("join-first", 'the first message must be {"type": "join", "room": NAME}')
-        name = join.get("room")
-        others = self._rooms.join(name, socket, address, time.monotonic())
-        room = str(name)
-        try:
-            await _send(socket, {"type": "joined", "peers": len(others)})
-            await _send_all(others, {"type": "peer-joined"})
-            while (message := await self._receive(socket, self._limits.idle_timeout_s)) is not None:
-                await self._relay(room, socket, message)
-        finally:
-            await _send_all(self._rooms.leave(room, socket), {"type": "peer-left"})
 
-    async def _relay(
-        self, room: str, socket: web.WebSocketResponse, message: dict[str, Any]
-    ) -> None:
-        if message.get("type") != "message" or "data" not in message:
-            raise Refused("bad-message", 'expected {"type": "message", "data": ...}')
-        others = self._rooms.others(room, socket)
-        if others:
-            await _send_all(others, {"type": "message", "data": message["data"]})
-        else:
-            reason = "nobody else is in the room"
-            await _send(socket, {"type": "error", "code": "no-peer", "reason": reason})
+class _Refusal(asyncio.Protocol):
+    """A TCP connection too many: closed as soon as it is there."""
 
-    async def _receive(
-        self, socket: web.WebSocketResponse, timeout_s: float
-    ) -> dict[str, Any] | None:
-        """The next JSON object, or None at the connection's end."""
-        try:
-            # Not receive's own timeout, which starts afresh with every ping and pong.
-            async with asyncio.timeout(timeout_s):
-                message = await socket.receive()
-        except TimeoutError:
-            raise Refused("idle", f"nothing came for {timeout_s:g} s") from None
-        if message.type is WSMsgType.BINARY:
-            raise Refused("bad-message", "messages are JSON text, not binary")
-        if message.type is not WSMsgType.TEXT:
-            return None  # closed, or too large, in which case aiohttp has closed it with code 1009
-        try:
-            value = json.loads(message.data, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
-            raise Refused("bad-message", "a message is no JSON") from None
-        if not isinstance(value, dict):
-            raise Refused("bad-message", "a message is no JSON object")
-        return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    """NaN and the infinities, which Python reads and browsers refuse."""
-    raise ValueError(name)
-
-
-async def _send(socket: web.WebSocketResponse, message: dict[str, Any]) -> None:
-    """Send, or drop where the other end has just gone: its own handler notices that."""
-    try:
-        await socket.send_str(json.dumps(message))
-    except (ConnectionError, RuntimeError):
-        logger.debug("a client left before %s reached it", message["type"])
-
-
-async def _send_all(sockets: list[web.WebSocketResponse], message: dict[str, Any]) -> None:
-    for socket in sockets:
-        await _send(socket, message)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()

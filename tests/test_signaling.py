@@ -1,89 +1,38 @@
-"""The rendezvous server and its client over real sockets."""
+"""The client of the rendezvous server, over real sockets and through lost connections."""
 
 import asyncio
-import signal
 import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import WSMsgType
+from aiohttp import web
 
+from gemino.call import signaling as client_module
 from gemino.call.signaling import SignalingClient
-from gemino.errors import SignalingError
-from signaling import Limits, Refused, SignalingServer, StartError
-from signaling.rooms import Rooms
+from gemino.errors import SignalingError, SignalingRefused, SignalingUnreachable
+from raw_signaling import answer, cut, join, raw
+from signaling import Access, Limits, SignalingServer, tokens
 
-ROOT = Path(__file__).parents[1]
-
-
-@asynccontextmanager
-async def raw(
-    server: SignalingServer, **options: Any
-) -> AsyncIterator[aiohttp.ClientWebSocketResponse[bool]]:
-    """A client that may say anything."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.ws_connect(server.url, **options) as client,
-    ):
-        yield client
+SECRET = b"0123456789abcdef0123456789abcdef"
+NOW = 2_000_000_000.0
 
 
-async def answer(client: aiohttp.ClientWebSocketResponse[bool]) -> Any:
-    async with asyncio.timeout(5):
-        return await client.receive_json()
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
-async def close_code(client: aiohttp.ClientWebSocketResponse[bool]) -> int | None:
-    async with asyncio.timeout(5):
-        while (await client.receive()).type is WSMsgType.TEXT:
-            pass
-    return client.close_code
+async def event(client: SignalingClient) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        return await client.receive()
 
 
-# The rooms, without a socket
-
-
-def test_a_room_holds_two_and_is_forgotten_when_both_have_left() -> None:
-    rooms: Rooms[str] = Rooms(Limits())
-    assert rooms.join("r", "ann", "a", 0.0) == []
-    assert rooms.join("r", "bob", "a", 0.0) == ["ann"]
-    with pytest.raises(Refused, match="already holds 2 peers") as refused:
-        rooms.join("r", "eve", "a", 0.0)
-    assert refused.value.code == "room-full"
-    assert rooms.leave("r", "ann") == ["bob"]
-    assert rooms.join("r", "eve", "a", 0.0) == ["bob"]
-    assert rooms.peers == 2
-    rooms.leave("r", "eve")
-    rooms.leave("r", "bob")
-    assert len(rooms) == 0
-
-
-def test_rooms_and_joins_are_limited() -> None:
-    rooms: Rooms[str] = Rooms(Limits(max_rooms=1, joins_per_minute=3))
-    rooms.join("r", "ann", "a", 0.0)
-    with pytest.raises(Refused, match="no room left"):
-        rooms.join("q", "bob", "a", 1.0)
-    rooms.join("r", "bob", "a", 2.0)
-    with pytest.raises(Refused, match="wait a minute"):
-        rooms.join("r", "eve", "a", 3.0)
-    with pytest.raises(Refused, match="already holds"):  # another address is not held back
-        rooms.join("r", "eve", "b", 3.0)
-    with pytest.raises(Refused, match="already holds"):  # nor is this one, a minute later
-        rooms.join("r", "eve", "a", 60.5)
-
-
-@pytest.mark.parametrize("name", ["", "a b", "x" * 65, "r\n", None, 5, ["r"], {"r": 1}])
-def test_a_bad_room_name_is_refused(name: object) -> None:
-    with pytest.raises(Refused, match="a room's name is"):
-        Rooms[str](Limits()).join(name, "ann", "a", 0.0)
-
-
-# The server and the client
+def lose(client: SignalingClient) -> None:
+    """Break the client's connection under it."""
+    assert client._socket is not None
+    cut(client._socket)
 
 
 async def test_two_peers_meet_talk_and_part() -> None:
@@ -91,18 +40,19 @@ async def test_two_peers_meet_talk_and_part() -> None:
         assert ann.peers == 0
         async with SignalingClient(server.url, "r") as bob:
             assert bob.peers == 1
-            assert await ann.receive() == {"type": "peer-joined"}
+            assert await event(ann) == {"type": "peer-joined"}
             await ann.send({"sdp": "v=0\r\n", "größe": [1, None, 2.5]})
-            assert await bob.receive() == {
+            assert await event(bob) == {
                 "type": "message",
                 "data": {"sdp": "v=0\r\n", "größe": [1, None, 2.5]},
             }
-            await bob.send({"ok": True})
-            assert await ann.receive() == {"type": "message", "data": {"ok": True}}
-        assert await ann.receive() == {"type": "peer-left"}
+            await bob.send({"candidate": {"candidate": "candidate:1 1 udp 1 ::1 9 typ host"}})
+            assert (await event(ann))["data"]["candidate"]["candidate"].endswith("typ host")
+        assert await event(ann) == {"type": "bye"}
+        assert await event(ann) == {"type": "peer-left"}
         await ann.send({"anybody": "there?"})  # lost, and no error
         async with SignalingClient(server.url, "r") as bob:
-            assert await ann.receive() == {"type": "peer-joined"}
+            assert await event(ann) == {"type": "peer-joined"}
 
 
 async def test_rooms_do_not_hear_each_other() -> None:
@@ -117,112 +67,105 @@ async def test_rooms_do_not_hear_each_other() -> None:
             await asyncio.wait_for(bob.receive(), 0.2)
 
 
-async def test_a_third_peer_is_refused_with_a_reason() -> None:
+async def test_refusals_are_typed_and_say_why() -> None:
     async with (
         SignalingServer() as server,
         SignalingClient(server.url, "r"),
         SignalingClient(server.url, "r"),
     ):
-        with pytest.raises(SignalingError, match=r"refuses: room r already holds 2 peers"):
+        with pytest.raises(SignalingRefused, match=r"refuses: room r already holds 2 peers") as no:
             await SignalingClient(server.url, "r").connect()
+        assert no.value.code == "room-full"
+        with pytest.raises(SignalingRefused, match="nobody is in room q: is the name right") as no:
+            await SignalingClient(server.url, "q", create=False).connect()
+        assert no.value.code == "unknown-room"
 
 
-async def test_healthz_counts() -> None:
-    async with SignalingServer() as server, aiohttp.ClientSession() as session:
-        url = f"http://{server.host}:{server.port}/healthz"
-        async with session.get(url) as response:
-            assert await response.json() == {"status": "ok", "rooms": 0, "peers": 0}
-        async with SignalingClient(server.url, "r"), session.get(url) as response:
-            assert await response.json() == {"status": "ok", "rooms": 1, "peers": 1}
+async def test_a_token_is_shown_once_and_a_lost_connection_needs_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("signaling.switchboard.time.time", lambda: NOW)
+    token = tokens.mint(SECRET, "r", NOW, 10)
+    async with SignalingServer(access=Access(secret=SECRET)) as server:
+        with pytest.raises(SignalingRefused, match="asks for a room token"):
+            await SignalingClient(server.url, "r").connect()
+        with pytest.raises(SignalingRefused, match="does not open this room"):
+            await SignalingClient(server.url, "other", token=token).connect()
+        async with SignalingClient(server.url, "r", token=token) as ann:
+            monkeypatch.setattr("signaling.switchboard.time.time", lambda: NOW + 10)
+            with pytest.raises(SignalingRefused, match="token has expired") as refused:
+                await SignalingClient(server.url, "r", token=token).connect()
+            assert refused.value.code == "expired-token"
+            lose(ann)
+            assert await event(ann) == {"type": "rejoined", "kept": True}
 
 
-@pytest.mark.parametrize(
-    ("message", "code"),
-    [
-        ("{", "bad-message"),
-        ("[1]", "bad-message"),
-        ('{"type": "join", "room": NaN}', "bad-message"),
-        ("[" * 30_000, "bad-message"),
-        ("{}", "join-first"),
-        ('{"type": "message", "data": 1}', "join-first"),
-        ('{"type": "join"}', "bad-room"),
-    ],
-)
-async def test_what_is_no_join_is_refused(message: str, code: str) -> None:
-    async with SignalingServer() as server, raw(server) as client:
-        await client.send_str(message)
-        assert (await answer(client))["code"] == code
-        assert await close_code(client) == 1008
-
-
-async def test_a_bad_message_after_the_join_ends_it_and_the_other_peer_hears_of_it() -> None:
-    async with SignalingServer() as server, SignalingClient(server.url, "r") as ann:
-        async with raw(server) as client:
-            await client.send_json({"type": "join", "room": "r"})
-            assert await answer(client) == {"type": "joined", "peers": 1}
-            await client.send_bytes(b"\0")
-            assert (await answer(client))["code"] == "bad-message"
-        assert [(await ann.receive())["type"] for _ in range(2)] == ["peer-joined", "peer-left"]
-
-
-async def test_a_large_message_closes_the_connection() -> None:
-    async with SignalingServer() as server, raw(server) as client:
-        await client.send_json({"type": "join", "room": "r"})
-        await answer(client)
-        await client.send_str("x" * 70_000)
-        assert await close_code(client) == 1009
-
-
-async def test_silence_before_and_after_the_join_is_limited() -> None:
-    limits = Limits(join_timeout_s=0.1, idle_timeout_s=0.3, heartbeat_s=0.1)
-    async with SignalingServer(limits=limits) as server:
-        async with raw(server) as client:
-            assert (await answer(client))["code"] == "idle"
-        async with raw(server, heartbeat=0.1) as client:  # answering pings is not talking
-            await client.send_json({"type": "join", "room": "r"})
-            assert (await answer(client))["type"] == "joined"
-            assert (await answer(client))["code"] == "idle"
-
-
-async def test_a_client_that_answers_no_ping_is_dropped() -> None:
+async def test_a_lost_connection_is_made_again_and_loses_no_message() -> None:
     async with (
-        SignalingServer(limits=Limits(heartbeat_s=0.2)) as server,
+        SignalingServer() as server,
         SignalingClient(server.url, "r") as ann,
-        raw(server, autoping=False) as client,
+        SignalingClient(server.url, "r") as bob,
     ):
-        await client.send_json({"type": "join", "room": "r"})
-        assert await ann.receive() == {"type": "peer-joined"}
-        assert await asyncio.wait_for(ann.receive(), 5) == {"type": "peer-left"}
+        assert (await event(ann))["type"] == "peer-joined"
+        lose(bob)
+        assert await event(ann) == {"type": "peer-lost"}
+        await ann.send({"n": 1})
+        await ann.send({"n": 2})
+        assert await event(bob) == {"type": "rejoined", "kept": True}
+        assert [(await event(bob))["data"] for _ in range(2)] == [{"n": 1}, {"n": 2}]
+        assert await event(ann) == {"type": "peer-rejoined"}
 
 
-async def test_a_stopped_server_says_goodbye() -> None:
+async def test_whoever_sends_notices_a_loss_as_well() -> None:
+    async with (
+        SignalingServer() as server,
+        SignalingClient(server.url, "r") as ann,
+        SignalingClient(server.url, "r") as bob,
+    ):
+        assert (await event(ann))["type"] == "peer-joined"
+        lose(bob)
+        assert await event(ann) == {"type": "peer-lost"}
+        await asyncio.gather(bob.send({"n": 1}), bob.send({"n": 2}))  # one of them reconnects
+        assert await event(ann) == {"type": "peer-rejoined"}
+        assert [(await event(ann))["data"]["n"] for _ in range(2)] == [1, 2]
+        assert await event(bob) == {"type": "rejoined", "kept": True}
+
+
+async def test_a_server_that_starts_anew_is_joined_afresh() -> None:
+    port = free_port()
+    async with SignalingServer(port=port) as server:
+        ann = SignalingClient(server.url, "r")
+        await ann.connect()
+        hearing = asyncio.create_task(event(ann))
+    assert not hearing.done()
+    async with SignalingServer(port=port) as server:
+        assert await hearing == {"type": "rejoined", "kept": False}
+        async with SignalingClient(server.url, "r") as bob:
+            assert bob.peers == 1
+            await ann.close()
+
+
+async def test_a_server_that_is_gone_for_good_is_said() -> None:
     server = SignalingServer()
     await server.start()
-    ann = SignalingClient(server.url, "r")
+    ann = SignalingClient(server.url, "r", patience_s=0.3)
     await ann.connect()
     hearing = asyncio.create_task(ann.receive())
     await server.stop()
-    with pytest.raises(SignalingError, match=r"closed the connection \(code 1001\)"):
+    with pytest.raises(SignalingUnreachable, match="cannot reach the signaling server"):
         await hearing
-    with pytest.raises(SignalingError, match="is gone"):
+    with pytest.raises(SignalingUnreachable, match="cannot reach the signaling server"):
         await ann.send({})
     await ann.close()
     await ann.close()
     with pytest.raises(SignalingError, match="not connected"):
         await ann.send({})
-
-
-async def test_a_port_in_use_is_named() -> None:
-    async with SignalingServer() as server:
-        with pytest.raises(StartError, match=rf"cannot listen on 127.0.0.1:{server.port}: .*use"):
-            await SignalingServer(port=server.port).start()
+    with pytest.raises(SignalingError, match="not connected"):
+        await ann.receive()
 
 
 async def test_a_client_waits_for_a_server_that_starts_late() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = SignalingServer(port=port)
+    server = SignalingServer(port=free_port())
     ann = SignalingClient(server.url, "r")
     connecting = asyncio.create_task(ann.connect())
     await asyncio.sleep(0.25)
@@ -233,20 +176,40 @@ async def test_a_client_waits_for_a_server_that_starts_late() -> None:
 
 
 async def test_a_client_gives_up_with_one_clear_line() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"ws://127.0.0.1:{free.getsockname()[1]}/ws"
-        with pytest.raises(SignalingError, match=f"cannot reach the signaling server at {url}: "):
-            await SignalingClient(url, "r", patience_s=0.3).connect()
+    url = f"ws://127.0.0.1:{free_port()}/ws"
+    with pytest.raises(
+        SignalingUnreachable, match=f"cannot reach the signaling server at {url}: "
+    ) as error:
+        await SignalingClient(url, "r", patience_s=0.3).connect()
+    assert "\n" not in str(error.value)
 
 
 async def test_a_client_does_not_insist_where_it_cannot_help() -> None:
-    with pytest.raises(SignalingError, match="is no address of a signaling server"):
+    with pytest.raises(SignalingUnreachable, match="is no address of a signaling server"):
         await SignalingClient("nonsense", "r").connect()
     async with SignalingServer() as server:
         wrong = server.url + "/other"
-        with pytest.raises(SignalingError, match="no signaling server: it answers with HTTP 404"):
+        with pytest.raises(SignalingUnreachable, match="it answers with HTTP 404"):
             await SignalingClient(wrong, "r").connect()
+        secure = server.url.replace("ws://", "wss://")
+        with pytest.raises(SignalingUnreachable, match="cannot prove who it is"):
+            await SignalingClient(secure, "r").connect()
+
+
+async def test_a_client_waits_where_the_server_is_busy() -> None:
+    async with SignalingServer(limits=Limits(max_rooms=1, connections_per_address=2)) as server:
+        async with SignalingClient(server.url, "r"):
+            with pytest.raises(SignalingRefused, match="no room left: try again later"):
+                await SignalingClient(server.url, "q", patience_s=0.3).connect()
+            patient = SignalingClient(server.url, "q")
+            connecting = asyncio.create_task(patient.connect())
+            await asyncio.sleep(0.3)
+            assert not connecting.done()
+        await connecting
+        async with raw(server):
+            with pytest.raises(SignalingUnreachable, match="429"):
+                await SignalingClient(server.url, "p", patience_s=0.3).connect()
+        await patient.close()
 
 
 async def test_a_client_refuses_to_send_what_the_server_would_not_take() -> None:
@@ -261,38 +224,92 @@ async def test_a_client_drops_what_is_no_object() -> None:
         SignalingClient(server.url, "r") as ann,
         raw(server) as client,
     ):
-        await client.send_json({"type": "join", "room": "r"})
+        await join(client)
         await client.send_json({"type": "message", "data": [1]})
         await client.send_json({"type": "message", "data": {"good": 1}})
-        assert await ann.receive() == {"type": "peer-joined"}
-        assert await ann.receive() == {"type": "message", "data": {"good": 1}}
+        assert await event(ann) == {"type": "peer-joined"}
+        assert await event(ann) == {"type": "message", "data": {"good": 1}}
 
 
-async def start(*arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "signaling", *arguments),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+async def use(client: SignalingClient) -> None:
+    await client.connect()
+    await event(client)
 
 
-@pytest.mark.parametrize(("how", "exit_code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-async def test_the_command_runs_until_it_is_told_to_stop(how: int, exit_code: int) -> None:
-    process = await start("--port", "0")
-    assert process.stdout is not None
-    line = (await process.stdout.readline()).decode()
-    assert line.startswith("listening on ws://127.0.0.1:")
-    async with SignalingClient(line.split()[-1], "r"):
-        process.send_signal(how)
-        _, errors = await asyncio.wait_for(process.communicate(), 10)
-    assert (process.returncode, errors) == (exit_code, b"")
+JOINED = '{"type": "joined", "peers": 0, "rejoin": "secret", "kept": false}'
 
 
-async def test_the_command_names_a_port_in_use_in_one_line() -> None:
+@pytest.mark.parametrize(
+    ("says", "message"),
+    [
+        (["[]"], "sends what is no JSON object"),
+        (["[" * 40_000], "sends what is no JSON object"),
+        (['{"type": "joined"}'], "is no signaling server that Gemino knows"),
+        ([JOINED.replace("0", "5")], "is no signaling server that Gemino knows"),
+        ([JOINED.replace("secret", "x" * 300)], "is no signaling server that Gemino knows"),
+        (['{"type": "error", "code": [], "reason": "\\u001b[2J\\n no"}'], r"refuses: \[2J no$"),
+        ([JOINED, "x" * 200_000], r"closed the connection \(code 1009\)"),
+        ([JOINED, '"' + "x" * 10], "sends what is no JSON object"),
+        ([], "cannot reach the signaling server at .* before it answered"),
+    ],
+    ids=["array", "deep", "bare", "peers", "secret", "error", "large", "later", "silent"],
+)
+async def test_a_hostile_server_is_left_with_one_clear_line(says: list[str], message: str) -> None:
+    async def speak(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.receive()
+        for text in says:
+            await socket.send_str(text)
+        if says:
+            await socket.receive()
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/ws", speak)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    ann = SignalingClient(f"ws://127.0.0.1:{port}/ws", "r", patience_s=1.0)
+    try:
+        with pytest.raises(SignalingError, match=message) as error:
+            await use(ann)
+        assert "\n" not in str(error.value)
+    finally:
+        await ann.close()
+        await runner.cleanup()
+
+
+async def test_a_server_that_hangs_up_again_and_again_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_module, "_FIRST_DELAY_S", 0.01)
     async with SignalingServer() as server:
-        process = await start("--port", str(server.port))
-        _, errors = await asyncio.wait_for(process.communicate(), 10)
-    assert process.returncode == 2
-    assert errors.decode().startswith(f"error: cannot listen on 127.0.0.1:{server.port}: ")
-    assert errors.count(b"\n") == 1
+        ann = SignalingClient(server.url, "r")
+        await ann.connect()
+
+        async def refuse(*_: object) -> None:
+            raise aiohttp.ClientConnectionResetError("broken")
+
+        monkeypatch.setattr(aiohttp.ClientWebSocketResponse, "send_str", refuse)
+        monkeypatch.setattr(ann, "_enter", lambda _session: asyncio.sleep(0, ann._socket))
+        with pytest.raises(SignalingUnreachable, match="closes every connection"):
+            await ann.send({"n": 1})
+        await ann.close()
+
+
+async def test_a_place_taken_over_ends_the_old_connection_for_good() -> None:
+    async with (
+        SignalingServer() as server,
+        SignalingClient(server.url, "r") as ann,
+        raw(server) as twin,
+    ):
+        joined = await join(twin, rejoin=ann._rejoin)
+        assert (joined["type"], joined["kept"]) == ("joined", True)
+        with pytest.raises(SignalingRefused, match="taken over") as refused:
+            await event(ann)
+        assert refused.value.code == "replaced"
+        await ann.close()
+        await twin.send_json({"type": "message", "data": {}})
+        assert (await answer(twin))["code"] == "no-peer"  # and no "peer-left": it is the same peer

@@ -51,15 +51,17 @@ class MediaOptions:
 class PeerOptions:
     """One peer: it sends `clip` if there is one, and receives if there is an `output`.
 
-    room, server_url: where the peers meet. output: .mp4 or .mkv of what is shown. lossless: .mkv,
-    every shown frame bit for bit. frame_log: JSON lines, one per frame sent or shown. stats: JSON
-    lines, one a second. local: use 127.0.0.1 and nothing else; both peers are on this machine.
-    supervised: leave when standard input closes. wait_s: how long to wait for the other peer.
+    room, server_url: where the peers meet; token: for a server that asks for one. output: .mp4 or
+    .mkv of what is shown. lossless: .mkv, every shown frame bit for bit. frame_log: JSON lines, one
+    per frame sent or shown. stats: JSON lines, one a second. local: use 127.0.0.1 and nothing else;
+    both peers are on this machine. supervised: leave when standard input closes. wait_s: how long
+    to wait for the other peer.
     """
 
     room: str
     server_url: str
     media: MediaOptions = MediaOptions()
+    token: str | None = None
     clip: Path | None = None
     output: Path | None = None
     lossless: Path | None = None

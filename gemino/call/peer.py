@@ -40,6 +40,8 @@ _MAX_EARLY = 16
 _EXTENSIONS = re.compile(r"a=extmap:[^\r\n]*\r?\n")
 """RTP header extensions: 12 bytes a packet for what SSRCs tell already, and for REMB."""
 
+_LEFT = {"peer-lost": True, "peer-left": True, "peer-joined": False, "peer-rejoined": False}
+
 Result = TypeVar("Result")
 Status = Callable[["Peer", float], None]
 
@@ -84,7 +86,8 @@ class Peer:
         self._channel.on("message", self._on_message)
         try:
             await self._until_stop(self._prepare())
-            async with SignalingClient(options.server_url, options.room) as signaling:
+            meeting = SignalingClient(options.server_url, options.room, token=options.token)
+            async with meeting as signaling:
                 await self._until_stop(self._meet(signaling))
                 watch = asyncio.create_task(self._watch(signaling))
                 try:
@@ -262,12 +265,12 @@ class Peer:
     async def _watch(self, signaling: SignalingClient) -> None:
         """Notice early that the other peer is gone; a lost signalling server does not matter."""
         try:
-            while (await signaling.receive())["type"] != "peer-left":
-                pass
+            while True:
+                event, talk = await signaling.receive(), self.conversation
+                if talk is not None:
+                    talk.peer_left = _LEFT.get(event["type"], talk.peer_left)
         except SignalingError:
             return
-        if self.conversation is not None:
-            self.conversation.peer_left = True
 
     async def _measure(self) -> None:
         """Read the transport's counters: all media share one transport."""

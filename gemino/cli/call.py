@@ -19,7 +19,7 @@ Examples:
 
   gemino-call --loopback clip.mp4 --kbps 20 --size 1024 --json
 
-  python -m signaling --host 0.0.0.0 --port 8765        (a meeting place, on any machine)
+  gemino signal --host 0.0.0.0 --port 8765        (a meeting place, on any machine)
 
   gemino-call --peer ROOM --server ws://HOST:8765/ws --input clip.mp4
 
@@ -40,6 +40,9 @@ def call(
     ] = None,
     server: Annotated[
         str | None, typer.Option(metavar="URL", help="Signalling server, ws://HOST:PORT/ws.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help="For a server that asks for room tokens.")
     ] = None,
     clip: Annotated[
         Path | None, typer.Option("--input", metavar="CLIP", help="Send this clip.")
@@ -105,11 +108,12 @@ def call(
         )
         return
     if server is None or peer is None:
-        raise CallError("--peer needs --server ws://HOST:PORT/ws; python -m signaling runs one")
+        raise CallError("--peer needs --server ws://HOST:PORT/ws; gemino signal runs one")
     options = PeerOptions(
         room=peer,
         server_url=server,
         media=media,
+        token=token,
         clip=clip,
         output=output,
         lossless=record_lossless,

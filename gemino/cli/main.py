@@ -7,6 +7,7 @@ from gemino.cli.edge import new_app, run
 from gemino.cli.encode import encode
 from gemino.cli.evaluate import evaluate
 from gemino.cli.export import export
+from gemino.cli.signal import PASSED_ON, signal
 from gemino.cli.train import train
 
 app = new_app("A neural video-conferencing codec: video calls at 15 kbps.")
@@ -17,6 +18,7 @@ app.command()(evaluate)
 app.command()(train)
 app.command()(export)
 app.command()(bench)
+app.command(context_settings=PASSED_ON)(signal)
 
 
 def main() -> None:

@@ -1,0 +1,18 @@
+"""`gemino signal`: run the rendezvous server, or mint a room token."""
+
+import typer
+
+# The server has its own command line, the same as `python -m signaling`: it must run without us.
+PASSED_ON = {
+    "allow_extra_args": True,
+    "allow_interspersed_args": False,
+    "help_option_names": [],
+    "ignore_unknown_options": True,
+}
+
+
+def signal(context: typer.Context) -> None:
+    """Run a meeting place for two peers; `gemino signal --help` lists its options."""
+    from signaling.command import main
+
+    raise typer.Exit(main(context.args, "gemino signal"))
