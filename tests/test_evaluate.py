@@ -215,6 +215,31 @@ def test_an_interrupt_keeps_what_was_measured(folder: Path, tmp_path: Path) -> N
     assert "--resume goes on" in rest
     assert "Traceback" not in rest
     assert 1 <= len(results.load(tmp_path / "f.json").points) < 8
+    assert [path.name for path in tmp_path.iterdir()] == ["f.json"]
+
+
+def test_two_evaluations_do_not_write_one_file(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "f.json"
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from gemino.evaluation.results import claim\n"
+        "with claim(Path(sys.argv[1])):\n"
+        "    print('writing', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        made = evaluate(folder / "face.mp4", "--model", "none", "--json", path)
+        assert str(made.exception) == (
+            f"{path}: another evaluation is writing it; let that end, or name another file"
+        )
+        process.kill()
+    with results.claim(path):  # what a process that died has left stands in nobody's way
+        assert path.with_name("f.json.lock").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_process_that_dies_is_one_clear_error(folder: Path) -> None:

@@ -106,11 +106,12 @@ def evaluate(
     tasks = plan(clips, sizes, parse(codecs, model), rates, more)
     settings.check()
     outputs.prepare()
-    results, done = begin(outputs, settings, tasks, resume=resume)
-    failures = _measure(tasks, settings, jobs, outputs, results, done)
-    if results.points:
-        for table in outputs.publish(results):
-            Console().print(shown(table))
+    with outputs.claimed():
+        results, done = begin(outputs, settings, tasks, resume=resume)
+        failures = _measure(tasks, settings, jobs, outputs, results, done)
+        if results.points:
+            for table in outputs.publish(results):
+                Console().print(shown(table))
     if failures:
         raise GeminoError(f"{len(failures)} of {len(tasks)} points failed: {failures[0]}")
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from gemino.evaluation import bdrate, curves, page, strips, tables
 from gemino.evaluation.bench import Record, Settings, Task, place
 from gemino.evaluation.clips import find
 from gemino.evaluation.pictures import encode, save
-from gemino.evaluation.results import FIGURES, Results, load, summary
+from gemino.evaluation.results import FIGURES, Results, claim, load, summary
 from gemino.evaluation.results import save as save_results
 from gemino.evaluation.specs import Spec
 from gemino.frames import Frame
@@ -55,6 +56,10 @@ class Outputs:
         for folder in (self.plots, self.panels):
             if folder is not None:
                 _make(folder)
+
+    def claimed(self) -> AbstractContextManager[None]:
+        """Keeps other evaluations off the JSON file; MediaError where one is writing it."""
+        return nullcontext() if self.json is None else claim(self.json)
 
     def keep(self, results: Results) -> None:
         """Write the points so far, if a file was named."""

@@ -6,11 +6,14 @@ once the evaluation is complete, `bd_rate` and `mean` (docs/evaluation.md).
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 from gemino.errors import MediaError
 from gemino.evaluation.bdrate import BdRate, Point, bd_rate
@@ -181,6 +184,32 @@ def mean_rate(rates: Iterable[BdRate]) -> tuple[float, int] | None:
     """The mean over the clips with a true BD-rate, and how many; None where there is none."""
     true = [rate.percent for rate in rates if rate.kind == "mean"]
     return (fmean(true), len(true)) if true else None
+
+
+@contextmanager
+def claim(path: Path) -> Iterator[None]:
+    """Keep other processes from claiming `path`, which is to be written point by point.
+
+    A lock of the operating system on `path`.lock, which ends with the process however that ends.
+    Raises MediaError where another process has claimed it, or the lock cannot be written.
+    """
+    beside = path.with_name(path.name + ".lock")
+    lock = FileLock(beside, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise MediaError(
+            f"{path}: another evaluation is writing it; let that end, or name another file"
+        ) from error
+    except OSError as error:
+        raise MediaError(f"{beside}: cannot be written ({error.strerror})") from error
+    try:
+        yield
+    finally:
+        # While it is held, so that nobody can hold a file that is gone; Windows does it on release.
+        with suppress(OSError):
+            beside.unlink()
+        lock.release()
 
 
 def save(path: Path, results: Results, extra: Mapping[str, Any]) -> None:
