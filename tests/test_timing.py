@@ -11,12 +11,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner, Result
 
 from gemino.cli.main import app
+from gemino.config import Sampling
 from gemino.errors import GeminoError, MediaError, ModelError, RuntimeUnavailable
+from gemino.runtime.parity import export_model
 from gemino.timing import floors, original, pipeline, tables
 from gemino.timing.apart import run_apart
 from gemino.timing.bench import Case
@@ -24,6 +27,8 @@ from gemino.timing.cost import Cost, count_parameters
 from gemino.timing.floors import Floors
 from gemino.timing.original import LR_PX, OUTPUT_PX, Original
 from gemino.timing.stopwatch import Stage, measure
+from gemino.timing.subject import open_subject
+from gemino.zoo import find
 
 pytestmark = pytest.mark.timeout(300)  # processes start slowly on a busy machine
 
@@ -70,7 +75,7 @@ def test_every_stage_is_timed(record: dict[str, Any]) -> None:
 
 def test_what_was_timed_is_told(record: dict[str, Any]) -> None:
     assert (record["model"], record["model_sha256"], record["output_px"]) == ("xs", None, 256)
-    assert (record["device"], record["threads"]) == ("cpu", 1)
+    assert (record["runtime"], record["device"], record["threads"]) == ("torch", "cpu", 1)
     width = {"bfloat16": 2, "float32": 4}[record["precision"]]
     assert record["weights_mb"] == pytest.approx(record["parameters"] * width / 1e6, abs=1e-4)
     assert record["machine"]["cores"] >= 1
@@ -114,6 +119,26 @@ def test_the_profile_is_a_chrome_trace_with_our_stages(folder: Path) -> None:
     trace = json.loads((folder / "trace.json").read_text())
     names = {event.get("name") for event in trace["traceEvents"]}
     assert {"foveate", "LR encode", "align half", pipeline.END_TO_END} <= names
+
+
+def test_both_runtimes_show_their_parts(tmp_path: Path) -> None:
+    """The steps that an export and the model it came from take; each can be repeated."""
+    files = find("generic-s")
+    export_model(files, 256, tmp_path / "export", [], "float32")
+    lr = np.full((256, 256, 3), 90, np.uint8)
+    shown = []
+    for source in (files, find(tmp_path / "export")):
+        subject = open_subject(source, 256, "cpu", 1)
+        subject.synthesizer.add_reference(lr)
+        parts = subject.parts(lr, Sampling(256), -5.0)
+        assert {"align half", "draw half"} <= set(parts)
+        with torch.inference_mode():
+            for part in parts.values():
+                assert part() is not None
+        shown.append((subject.runtime, subject.device.type))
+    assert shown == [("torch", "cpu"), ("onnx", "cpu")]
+    with pytest.raises(RuntimeUnavailable, match="use --device cpu"):
+        open_subject(find(tmp_path / "export"), 256, "cuda", 1)
 
 
 def test_a_busy_machine_is_told_from_a_quiet_one(record: dict[str, Any]) -> None:

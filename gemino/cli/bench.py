@@ -27,7 +27,9 @@ def bench(
     size: Annotated[str, typer.Option(help="Sides of the pictures shown.")] = "512,1024",
     model: Annotated[
         str,
-        typer.Option(help="Models, by name or folder; xs, s or l: such a network, untrained."),
+        typer.Option(
+            help="Models or exports, by name or folder; xs, s or l: such a network, untrained."
+        ),
     ] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads a frame.")] = 1,

@@ -15,11 +15,11 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from gemino.config import ModelConfig, NetworkSize
 from gemino.nn.model import build
-from gemino.runtime.torch_runtime import TorchSynthesizer
 from gemino.timing import floors, pipeline
 from gemino.timing.cost import Cost, cost
 from gemino.timing.machine import describe
 from gemino.timing.stopwatch import Stage, Timing, measure
+from gemino.timing.subject import Subject, open_subject
 from gemino.zoo import ModelFiles, find, write_config
 
 UNTRAINED: tuple[NetworkSize, ...] = get_args(NetworkSize)
@@ -54,28 +54,26 @@ def run(case: Case, told: Callable[[float], None] | None = None) -> Record:
     """
     torch.set_num_threads(case.threads)
     with _files(case) as files, torch.inference_mode():
-        synthesizer = TorchSynthesizer(
-            files, case.output_px, device=case.device, threads=case.threads
-        )
-        ours = pipeline.codec_stages(synthesizer)
+        subject = open_subject(files, case.output_px, case.device, case.threads)
+        ours = pipeline.codec_stages(subject)
         measure(ours, 0.0, fewest=_SETTLING_TURNS)
         peak_mb = _peak_rss_mb()
         rivals = pipeline.rival_stages(case.output_px)
-        dtype = torch.bfloat16 if synthesizer.precision == "bfloat16" else torch.float32
-        limits = floors.stages(synthesizer.device, dtype)
+        dtype = torch.bfloat16 if subject.precision == "bfloat16" else torch.float32
+        limits = floors.stages(subject.device, dtype)
         timings = measure([*ours, *rivals, *limits], case.seconds, told)
         if case.trace is not None:
             _write_trace(case.trace, ours)
     counted = cost(files.config, case.output_px, pipeline.LR_PX)
     return {
-        **_facts(case, files, synthesizer, counted),
+        **_facts(case, files, subject, counted),
         "peak_rss_mb": round(peak_mb, 1),
-        **_figures(timings, counted, synthesizer, case.threads),
+        **_figures(timings, counted, subject, case.threads),
     }
 
 
-def _facts(case: Case, files: ModelFiles, synthesizer: TorchSynthesizer, counted: Cost) -> Record:
-    precision = synthesizer.precision
+def _facts(case: Case, files: ModelFiles, subject: Subject, counted: Cost) -> Record:
+    precision = subject.precision
     return {
         "machine": describe().json(),
         "model": case.model,
@@ -83,7 +81,8 @@ def _facts(case: Case, files: ModelFiles, synthesizer: TorchSynthesizer, counted
         "model_sha256": None if case.model in UNTRAINED else files.sha256,
         "output_px": case.output_px,
         "lr_px": pipeline.RUNG.size_px,
-        "device": synthesizer.device.type,
+        "runtime": subject.runtime,
+        "device": subject.device.type,
         "precision": precision,
         "threads": case.threads,
         "parameters": counted.parameters,
@@ -93,18 +92,16 @@ def _facts(case: Case, files: ModelFiles, synthesizer: TorchSynthesizer, counted
     }
 
 
-def _figures(
-    timings: dict[str, Timing], counted: Cost, synthesizer: TorchSynthesizer, threads: int
-) -> Record:
+def _figures(timings: dict[str, Timing], counted: Cost, subject: Subject, threads: int) -> Record:
     """Times, and ratios of what one thread computes; of what passes, where that says nothing."""
-    by_cpu = threads == 1 and synthesizer.device.type == "cpu"
+    by_cpu = threads == 1 and subject.device.type == "cpu"
     typical = {n: t.cpu_p50 if by_cpu else t.p50 for n, t in timings.items()}
     best = {n: t.cpu_best if by_cpu else t.best for n, t in timings.items()}
     limits = floors.floors(best)
-    floor_ms = limits.frame_ms(counted.macs, counted.moved_bytes(synthesizer.precision))
+    floor_ms = limits.frame_ms(counted.macs, counted.moved_bytes(subject.precision))
     beside = {
         "floor": floor_ms,
-        "vp8": typical[pipeline.vp8(synthesizer.output_px)],
+        "vp8": typical[pipeline.vp8(subject.synthesizer.output_px)],
         "bicubic": typical[pipeline.BICUBIC],
     }
     whole, hidden = timings[pipeline.WHOLE], floors.names()

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gemino.config import ModelConfig
 from gemino.nn.model import build, count_macs
 
-_BYTES = {"bfloat16": 2, "float32": 4}
+_BYTES = {"bfloat16": 2, "float32": 4, "int8": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Cost:
     picture_bytes: int
 
     def weights_bytes(self, precision: str) -> int:
-        """In this number format."""
+        """In this number format, all of them."""
         return self.parameters * _BYTES[precision]
 
     def moved_bytes(self, precision: str) -> int:

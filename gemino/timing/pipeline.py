@@ -14,9 +14,10 @@ import numpy as np
 from gemino.config import Fovea, Rung
 from gemino.decoder import Decoder
 from gemino.frames import Frame, prepare, resize
-from gemino.runtime.torch_runtime import TorchSynthesizer
+from gemino.runtime import Synthesizer
 from gemino.sampling import STRAIGHTENED, shrink, straighten
 from gemino.timing.stopwatch import Stage
+from gemino.timing.subject import Subject
 from gemino.video.lr import LrDecoder, LrEncoder
 from gemino.video.reference import PictureEncoder, decode_picture
 
@@ -49,11 +50,12 @@ def camera() -> Iterator[Frame]:
     return cycle(frames)
 
 
-def codec_stages(synthesizer: TorchSynthesizer) -> list[Stage]:
-    """Everything between camera and screen; leaves `synthesizer` with a reference.
+def codec_stages(subject: Subject) -> list[Stage]:
+    """Everything between camera and screen; leaves the synthesizer with a reference.
 
     Once for each reference: what its name says.
     """
+    synthesizer = subject.synthesizer
     size = synthesizer.output_px
     frames = camera()
     picture = prepare(next(frames), size)
@@ -64,8 +66,8 @@ def codec_stages(synthesizer: TorchSynthesizer) -> list[Stage]:
     link = _Link(RUNG)
     coded = PictureEncoder(24 * size).encode(picture)
     synthesizer.synthesize(even, RUNG.sampling, _BITS)  # its sampling is known from here on
-    on_gpu = synthesizer.device.type != "cpu"
-    parts = synthesizer.parts(even, RUNG.sampling, _BITS)
+    on_gpu = subject.device.type != "cpu"
+    parts = subject.parts(even, RUNG.sampling, _BITS)
     return [
         Stage("prepare", lambda: prepare(next(frames), size)),
         Stage("shrink evenly", lambda: resize(picture, RUNG.size_px)),
@@ -129,7 +131,7 @@ class _Link:
 class _EndToEnd:
     """One frame of one stream, from the camera's to the shown one."""
 
-    def __init__(self, synthesizer: TorchSynthesizer, frames: Iterator[Frame]) -> None:
+    def __init__(self, synthesizer: Synthesizer, frames: Iterator[Frame]) -> None:
         self._size, self._frames = synthesizer.output_px, frames
         self._encoder, self._decoder = LrEncoder(RUNG), Decoder(synthesizer, RUNG.codec)
 

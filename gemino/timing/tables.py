@@ -121,7 +121,7 @@ def _case(record: Record) -> list[str]:
 
 def _run(record: Record) -> str:
     threads = "1 thread" if record["threads"] == 1 else f"{record['threads']} threads"
-    return f"{record['device']}, {record['precision']}, {threads}"
+    return f"{record['runtime']}, {record['device']}, {record['precision']}, {threads}"
 
 
 def _write(path: Path, text: str) -> None:
