@@ -182,3 +182,36 @@ def test_a_missing_device_is_refused(files: ModelFiles) -> None:
 def test_an_output_size_out_of_range_is_refused(files: ModelFiles, size_px: int) -> None:
     with pytest.raises(ValueError, match="multiple of 8"):
         TorchSynthesizer(files, size_px)
+
+
+def test_a_smaller_picture_is_drawn_and_enlarged(files: ModelFiles) -> None:
+    """Once all references are ready for it; and back, from the references as they came."""
+    synthesizer = TorchSynthesizer(files, 512, device="cpu", precision="float32")
+    assert synthesizer.drawable_px == (512, 384, 256)
+    small = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    for seed in (1, 2):
+        synthesizer.add_reference(picture(512, seed))
+        small.add_reference(resize(picture(512, seed), 256))
+    lr, sampling = picture(128, 2), Sampling(128)
+    large = synthesizer.synthesize(lr, sampling, -5.0)
+    synthesizer.draw_at(256)
+    shown = synthesizer.synthesize(lr, sampling, -5.0)
+    assert np.array_equal(shown, resize(small.synthesize(lr, sampling, -5.0), 512))
+    synthesizer.draw_at(512)
+    assert np.array_equal(synthesizer.synthesize(lr, sampling, -5.0), large)
+    with pytest.raises(ValueError, match="size_px must be one of"):
+        synthesizer.draw_at(300)
+
+
+def test_a_new_size_stalls_no_frame(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every reference is encoded by `draw_at` itself, none by the frame that follows."""
+    synthesizer = TorchSynthesizer(files, 512, device="cpu", precision="float32")
+    for seed in (1, 2, 3):
+        synthesizer.add_reference(picture(512, seed))
+    synthesizer.synthesize(picture(128, 1), Sampling(128), -5.0)
+    synthesizer.draw_at(256)
+    encoded: list[object] = []
+    monkeypatch.setattr(synthesizer._model, "encode_reference", encoded.append)
+    for seed in (1, 2, 3):
+        synthesizer.synthesize(picture(128, seed), Sampling(128), -5.0)
+    assert not encoded

@@ -105,12 +105,14 @@ class LoopbackReport:
     longer; lr_kbps and reference_kbps are its parts; audio_kbps comes on top and total_kbps is all
     of it. onwire_kbps: every byte from sender to receiver, headers included. fps_shown: shown
     frames over the clip's time. latency_ms: capture to shown, p50 and p95. warnings: what went
-    wrong without ending the call.
+    wrong without ending the call. drawn_px: side of what the network drew at the end: smaller than
+    `size` where this machine could not keep up.
     """
 
     clip: str
     size: int
     lr_px: int
+    drawn_px: int
     lr_codec: str
     model: str
     fps: float

@@ -4,7 +4,8 @@ One thread decodes every coded picture, in order. Of those that `Playout` says a
 hands the newest to a rebuilder, so that a slow machine skips frames and never falls behind. There
 are two rebuilders, of one core each: a frame does not depend on the one before, and two frames at a
 time waste nothing on waiting for each other, as two cores on one frame do. One thread makes new
-references ready beside them, and a last one shows what is rebuilt, in order.
+references ready beside them, and a last one shows what is rebuilt, in order. Where that is not fast
+enough, the network draws smaller pictures (`governor`).
 """
 
 import logging
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from gemino.call.governor import Governor
 from gemino.call.jitter import Picture
 from gemino.call.playout import DuePicture, Playout
 from gemino.call.recorder import ShownFrame
@@ -22,7 +24,7 @@ from gemino.call.stats import Counters
 from gemino.config import REFERENCES_HELD, LrCodec
 from gemino.decoder import DecodedFrame, Decoder
 from gemino.errors import CallError, CodecError, GeminoError
-from gemino.runtime import Runtime, open_synthesizer
+from gemino.runtime import Runtime, Synthesizer, open_synthesizer
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class Viewer:
         self._references: list[bytes] = []
         self._closing = False
         self._codec: LrCodec = "vp8"
+        self._governor = Governor((size_px,), REBUILDERS)
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
         self._thread.start()
@@ -105,6 +108,9 @@ class Viewer:
         shower = threading.Thread(
             target=self._show_all, args=(under_way,), name="shower", daemon=True
         )
+        synthesizer = decoder.synthesizer
+        self._governor = Governor(synthesizer.drawable_px, REBUILDERS)
+        drawn_px = self._governor.size_px
         shower.start()
         self.ready.set()
         try:
@@ -117,6 +123,9 @@ class Viewer:
                     for reference in references:
                         beside.submit(self._use, decoder, reference)
                     decoder = self._play(decoder, batch, pool, under_way)
+                    if drawn_px != self._governor.size_px:
+                        drawn_px = self._governor.size_px
+                        beside.submit(self._draw_at, synthesizer, drawn_px)
         finally:
             under_way.put(None)
             shower.join()
@@ -143,6 +152,17 @@ class Viewer:
         else:
             self._counters.references += 1
 
+    def _draw_at(self, synthesizer: Synthesizer, size_px: int) -> None:
+        try:
+            synthesizer.draw_at(size_px)
+        except Exception as error:  # a thread's edge: nobody looks at this one's result
+            logger.debug("the network cannot draw %d px", size_px, exc_info=True)
+            self.failure = CallError(f"pictures cannot be drawn at {size_px} px: {error}")
+        else:
+            logger.info("the network draws %d px now", size_px)
+            own = size_px == synthesizer.output_px
+            self._counters.drawn_px = 0 if own else size_px
+
     def _play(
         self,
         decoder: Decoder,
@@ -158,6 +178,7 @@ class Viewer:
                 decoder = Decoder(decoder.synthesizer, self._codec)
             picture = decoder.decode_lr(due.picture.data, due.picture.index)
             self._counters.frames_coded += 1
+            self._governor.came(due.media_time_s)
             self.wants_keyframe = decoder.wants_keyframe
             if picture is not None:
                 self._counters.coding_ms.add(picture.decode_ms)
@@ -179,6 +200,8 @@ class Viewer:
             self._counters.frames += 1
             self._counters.frames_neural += decoded.neural
             self._counters.synthesize_ms.add(decoded.synthesize_ms)
+            if decoded.neural:
+                self._governor.rebuilt(decoded.synthesize_ms / 1000, time.monotonic())
             self._counters.lr_px = decoded.lr_px
             self._counters.lr_codec = due.picture.codec
             self._show(

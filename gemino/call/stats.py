@@ -66,7 +66,8 @@ class Counters:
 
     frames: sent, or shown. frames_coded: encoded, or decoded. frames_dropped: late at the sender,
     or decoded without being shown. lr_codec, lr_px: of the latest LR picture. synthesize_ms: the
-    receiver's reconstruction; coding_ms: the LR codec. latency_ms: capture to shown.
+    receiver's reconstruction; coding_ms: the LR codec. latency_ms: capture to shown. drawn_px: side
+    of what the network draws, where the governor has made that smaller than the picture, or 0.
     """
 
     frames: int = 0
@@ -84,6 +85,7 @@ class Counters:
     garbage: int = 0
     lr_px: int = 0
     lr_codec: str = ""
+    drawn_px: int = 0
     traffic: Traffic = field(default_factory=Traffic)
     coding_ms: Samples = field(default_factory=Samples)
     synthesize_ms: Samples = field(default_factory=Samples)
@@ -133,6 +135,7 @@ def w3c(counters: Counters, *, sends: bool, now: float) -> dict[str, Any]:
         "framesDropped": counters.frames_dropped,
         "packetsLost": counters.packets_lost,
         "geminoFramesNeural": counters.frames_neural,
+        "geminoDrawnPx": counters.drawn_px,
         "geminoSynthesizeMs": round(counters.synthesize_ms.recent(), 2),
         "geminoLatencyMs": round(counters.latency_ms.recent(), 2),
     }
@@ -158,6 +161,8 @@ class Meter:
         if sends:
             return f"{shared} | {fps:4.1f} fps sent | encode {counters.coding_ms.recent():4.1f} ms"
         how = "neural" if counters.frames_neural else "classical"
+        if counters.drawn_px and counters.frames_neural:
+            how += f", drawn at {counters.drawn_px} px to keep up"
         return (
             f"{shared} -> {size_px} | {fps:4.1f} fps shown, {how} | decode "
             f"{counters.coding_ms.recent():4.1f}, rebuild {counters.synthesize_ms.recent():5.1f}, "

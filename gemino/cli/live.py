@@ -101,6 +101,8 @@ def _summary(report: LoopbackReport) -> str:
             f" receiver {report.peak_rss_mb['receiver']:.0f} MB"
         ),
     ]
+    if report.drawn_px < report.size:
+        lines.append(f"  this machine drew {report.drawn_px} px to keep up, and enlarged them")
     if report.output is not None:
         lines.append(f"  see {report.output}")
     return "\n".join(lines)

@@ -11,10 +11,12 @@ class Synthesizer(Protocol):
 
     name: the model's, or "classical". output_px: side of the pictures made. neural: whether the
     next picture goes through a trained network; False without a model or before a reference.
+    drawable_px: sizes that its network can draw, its output's first; smaller ones are enlarged.
     """
 
     name: str
     output_px: int
+    drawable_px: tuple[int, ...]
 
     @property
     def neural(self) -> bool: ...
@@ -24,6 +26,9 @@ class Synthesizer(Protocol):
 
     def forget_references(self) -> None:
         """Hold none any more."""
+
+    def draw_at(self, size_px: int) -> None:
+        """Have the network draw at another of `drawable_px`; takes a second, beside the frames."""
 
     def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
         """The picture [output_px, output_px, 3] for `lr` [s, s, 3], straightened.
@@ -40,12 +45,16 @@ class ClassicalSynthesizer:
     def __init__(self, output_px: int) -> None:
         self.name = "classical"
         self.output_px = output_px
+        self.drawable_px: tuple[int, ...] = (output_px,)
 
     def add_reference(self, reference: Frame) -> None:
         """Nothing to keep."""
 
     def forget_references(self) -> None:
         """Nothing was kept."""
+
+    def draw_at(self, size_px: int) -> None:
+        """There is no network."""
 
     def synthesize(
         self,

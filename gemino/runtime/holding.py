@@ -1,7 +1,8 @@
 """The references that a synthesizer holds, and what it has made ready of each.
 
-What depends on a reference alone is computed once for each reference and LR size, beside the
-frames: a new reference is made ready for the sampling in use before any frame can choose it.
+What depends on a reference alone is computed once for each reference, LR size and size drawn,
+beside the frames: a new reference is made ready for what is in use before any frame can choose it,
+and all are made ready for another size before any frame is drawn at it.
 """
 
 import threading
@@ -9,10 +10,10 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from gemino.config import MIN_LR_PX, REFERENCES_HELD, Sampling
-from gemino.frames import Frame
+from gemino.frames import Frame, resize
 from gemino.likeness import Thumbnail, difference, thumbnail, trust
 
 Features = TypeVar("Features")
@@ -31,21 +32,40 @@ class _Reference:
     thumbnail: Thumbnail
 
 
+_Key = tuple[Sampling, int, int]
+"""Sampling, size drawn and number of a reference."""
+
+
+class Choice(NamedTuple, Generic[Features]):
+    """What a picture is to be made with.
+
+    features: of the likest reference, made ready. gate_limit: how far the gates may open for it,
+    0..1. size_px: side of the picture to draw.
+    """
+
+    features: Features
+    gate_limit: float
+    size_px: int
+
+
 class Holding(Generic[Features]):
     """The newest `REFERENCES_HELD` references; several threads may use it at a time.
 
-    prepare: makes a reference [S, S, 3] ready for a sampling, in one thread at a time.
+    prepare: makes a reference [S, S, 3] ready for a sampling and pictures of its own size, in one
+    thread at a time. size_px: side of the pictures drawn at first.
     """
 
-    def __init__(self, prepare: Callable[[Frame, Sampling], Features]) -> None:
+    def __init__(self, prepare: Callable[[Frame, Sampling], Features], size_px: int) -> None:
         self._prepare = prepare
+        self._size_px = size_px
         self._lock = threading.Lock()  # of what is held; never kept for long
         self._preparing = threading.Lock()  # while a reference is encoded
+        self._changing = threading.Lock()  # while one is added, or the size is changed
         self._references: deque[_Reference] = deque(maxlen=REFERENCES_HELD)
         self._numbers = count()
         self._chosen = -1
         self._sampling: Sampling | None = None
-        self._ready: OrderedDict[tuple[Sampling, int], Features] = OrderedDict()
+        self._ready: OrderedDict[_Key, Features] = OrderedDict()
 
     def __len__(self) -> int:
         """How many are held."""
@@ -54,10 +74,19 @@ class Holding(Generic[Features]):
     def add(self, picture: Frame) -> None:
         """Hold `picture` [S, S, 3], of the output's size, for the pictures to come."""
         newest = _Reference(next(self._numbers), picture, thumbnail(picture))
-        if self._sampling is not None:  # made ready before any frame can wait for it
-            self._features(newest, self._sampling)
-        with self._lock:
-            self._references.append(newest)
+        with self._changing:
+            if self._sampling is not None:  # made ready before any frame can wait for it
+                self._features(newest, self._sampling, self._size_px)
+            with self._lock:
+                self._references.append(newest)
+
+    def draw_at(self, size_px: int) -> None:
+        """Have pictures of this size drawn, once every reference is ready for it."""
+        with self._changing:
+            if self._sampling is not None:
+                for reference in list(self._references):
+                    self._features(reference, self._sampling, size_px)
+            self._size_px = size_px
 
     def forget(self) -> None:
         """Hold none any more."""
@@ -65,18 +94,18 @@ class Holding(Generic[Features]):
             self._references.clear()
             self._ready.clear()
 
-    def choose(self, lr: Frame, sampling: Sampling) -> tuple[Features, float] | None:
-        """What is ready of the reference that is most like `lr` [s, s, 3], straightened.
+    def choose(self, lr: Frame, sampling: Sampling) -> Choice[Features] | None:
+        """The reference that is most like `lr` [s, s, 3], straightened.
 
-        And how far the gates may open for it, 0..1. None where nothing is held, or `lr` is too
-        small for a network.
+        None where nothing is held, or `lr` is too small for a network.
         """
         likest = self._likest(lr)
         if likest is None or sampling.size_px < MIN_LR_PX:
             return None
         reference, gate_limit = likest
         self._sampling = sampling
-        return self._features(reference, sampling), gate_limit
+        size_px = self._size_px
+        return Choice(self._features(reference, sampling, size_px), gate_limit, size_px)
 
     def _likest(self, lr: Frame) -> tuple[_Reference, float] | None:
         """The reference that is most like `lr`; the last one chosen unless another is better."""
@@ -93,24 +122,24 @@ class Holding(Generic[Features]):
         self._chosen = best.number
         return best, trust(unlike[best.number])
 
-    def _features(self, reference: _Reference, sampling: Sampling) -> Features:
-        key = (sampling, reference.number)
+    def _features(self, reference: _Reference, sampling: Sampling, size_px: int) -> Features:
+        key = (sampling, size_px, reference.number)
         features = self._found(key)
         if features is None:
             with self._preparing:
                 features = self._found(key)
                 if features is None:
-                    features = self._prepare(reference.picture, sampling)
+                    features = self._prepare(resize(reference.picture, size_px), sampling)
                     self._keep(key, features)
         return features
 
-    def _found(self, key: tuple[Sampling, int]) -> Features | None:
+    def _found(self, key: _Key) -> Features | None:
         with self._lock:
             if key in self._ready:
                 self._ready.move_to_end(key)
             return self._ready.get(key)
 
-    def _keep(self, key: tuple[Sampling, int], features: Features) -> None:
+    def _keep(self, key: _Key, features: Features) -> None:
         with self._lock:
             self._ready[key] = features
             if len(self._ready) > _KEPT_SAMPLINGS * REFERENCES_HELD:

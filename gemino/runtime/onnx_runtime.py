@@ -63,12 +63,13 @@ class OnnxSynthesizer:
             )
         self.name = files.config.name
         self.output_px = output_px
+        self.drawable_px: tuple[int, ...] = (output_px,)
         self.precision = stored.precision
         keep_freed_memory()
         cv2.setNumThreads(threads)  # for the whole process: OpenCV knows no other way
         self._places = grid(output_px)
         self.graphs: dict[str, Graph] = {name: _open(stored, name, threads) for name in GRAPH_NAMES}
-        self._holding = Holding(self._prepare)
+        self._holding = Holding(self._prepare, output_px)
         self._warm_up(stored)
 
     @property
@@ -82,6 +83,9 @@ class OnnxSynthesizer:
     def forget_references(self) -> None:
         self._holding.forget()
 
+    def draw_at(self, size_px: int) -> None:
+        """Its graphs draw one size."""
+
     def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
         """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8, straightened.
 
@@ -90,8 +94,8 @@ class OnnxSynthesizer:
         chosen = self._holding.choose(lr, sampling)
         if chosen is None:
             return resize(lr, self.output_px)
-        held, gate_limit = chosen
-        told = [*rung_vector(sampling.size_px, log2_bits_per_pixel), gate_limit]
+        held = chosen.features
+        told = [*rung_vector(sampling.size_px, log2_bits_per_pixel), chosen.gate_limit]
         pixels = lr.astype(np.float32)
         seen = {
             "lr_coarse": _batch(view(pixels, COARSE_PX)),
@@ -128,7 +132,7 @@ class OnnxSynthesizer:
             raise _unfit(stored, "all", exc) from exc
         if made.shape != (self.output_px, self.output_px, 3):
             raise ModelError(f"{stored.path}: its graphs make pictures of another size")
-        self._holding = Holding(self._prepare)
+        self._holding = Holding(self._prepare, self.output_px)
 
 
 def _batch(picture: Plane) -> Array:

@@ -28,6 +28,7 @@ from gemino.sampling import glimpse
 from gemino.zoo import ModelFiles
 
 Precision = Literal["auto", "bfloat16", "float32"]
+_SMALLER_PX = (768, 512, 384, 256)
 _TIMED_RUNS = 3
 _TIMED = Sampling(128)
 _TIMED_OUTPUT_PX = 512  # not the largest: opening a model should not take seconds
@@ -65,7 +66,8 @@ class TorchSynthesizer:
         keep_freed_memory()
         cv2.setNumThreads(threads)  # for the whole process: OpenCV knows no other way
         model = load_network(files).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._holding = Holding(self._prepare)
+        self.drawable_px = (output_px, *(px for px in _SMALLER_PX if px < output_px))
+        self._holding = Holding(self._prepare, output_px)
         if precision == "auto":
             precision = self._faster(model)
         self._use(model, precision)
@@ -82,6 +84,12 @@ class TorchSynthesizer:
     def forget_references(self) -> None:
         self._holding.forget()
 
+    def draw_at(self, size_px: int) -> None:
+        """Have the network draw at another of `drawable_px`; takes a second, beside the frames."""
+        if size_px not in self.drawable_px:
+            raise ValueError(f"size_px must be one of {self.drawable_px}, not {size_px}")
+        self._holding.draw_at(size_px)
+
     def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
         """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8, straightened.
 
@@ -91,10 +99,10 @@ class TorchSynthesizer:
         chosen = self._holding.choose(lr, sampling)
         if chosen is None:
             return resize(lr, self.output_px)
-        held, gate_limit = chosen
         with torch.inference_mode():
-            told = self._told(sampling, log2_bits_per_pixel, gate_limit)
-            return self._programs[lr.shape[0]](lr, told, held)
+            told = self._told(sampling, log2_bits_per_pixel, chosen.gate_limit)
+            program = self._programs[lr.shape[0], chosen.size_px]
+            return resize(program(lr, told, chosen.features), self.output_px)
 
     def parts(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Parts:
         """The steps of `synthesize` behind the choice of a reference, to be timed one by one.
@@ -105,10 +113,10 @@ class TorchSynthesizer:
         chosen = self._holding.choose(lr, sampling)
         if chosen is None:
             raise ValueError("a network's parts want a reference: call add_reference first")
-        held, gate_limit = chosen
         with torch.inference_mode():
-            told = self._told(sampling, log2_bits_per_pixel, gate_limit)
-            return self._programs[lr.shape[0]].parts(lr, told, held)
+            told = self._told(sampling, log2_bits_per_pixel, chosen.gate_limit)
+            program = self._programs[lr.shape[0], chosen.size_px]
+            return program.parts(lr, told, chosen.features)
 
     def _told(self, sampling: Sampling, log2_bits_per_pixel: float, gate_limit: float) -> Tensor:
         vector = rung_vector(sampling.size_px, log2_bits_per_pixel)
@@ -118,32 +126,34 @@ class TorchSynthesizer:
         """A reference's features for this sampling; the program for them is there then."""
         torch.set_num_threads(self._threads)
         lr = glimpse(reference, sampling)
-        lr_px = lr.shape[0]
+        sizes = lr.shape[0], reference.shape[0]
         with torch.inference_mode():
             features = self._model.encode_reference(
                 to_tensor(reference, self.device), to_tensor(lr, self.device)
             )
-            if lr_px not in self._programs:
-                self._programs[lr_px] = record(self._model, features, lr_px)
-            return self._programs[lr_px].hold(features)
+            if sizes not in self._programs:
+                self._programs[sizes] = record(self._model, features, sizes[0])
+            return self._programs[sizes].hold(features)
 
     def _use(self, model: GeminoNet, precision: Precision) -> None:
         """Run `model` in this format: cast once, rather than at every layer of every frame."""
         self.precision = precision
         self._model = copy.deepcopy(model).bfloat16() if precision == "bfloat16" else model
-        self._programs: dict[int, Program] = {}
+        self._programs: dict[tuple[int, int], Program] = {}
 
     def _faster(self, model: GeminoNet) -> Precision:
         """The faster of both formats on this machine, now; a GPU that is used has bfloat16."""
         if self.device.type != "cpu":
             return "bfloat16"
         output_px, self.output_px = self.output_px, _TIMED_OUTPUT_PX
+        self._holding = Holding(self._prepare, self.output_px)
         seconds: dict[Precision, float] = {}
         formats: tuple[Precision, Precision] = ("bfloat16", "float32")
         for precision in formats:
             self._use(model, precision)
             seconds[precision] = min(self._time_frames())
         self.output_px = output_px
+        self._holding = Holding(self._prepare, output_px)
         return min(seconds, key=seconds.__getitem__)
 
     def _time_frames(self) -> list[float]:
@@ -159,7 +169,7 @@ class TorchSynthesizer:
         for _ in range(_TIMED_RUNS + 1):
             self.synthesize(noise, _TIMED, -5.0)
             stamps.append(time.thread_time())
-        self._holding = Holding(self._prepare)
+        self._holding = Holding(self._prepare, self.output_px)
         return [after - before for before, after in pairwise(stamps)]
 
 
