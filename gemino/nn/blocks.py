@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from gemino.nn.portable import averaged
+
 
 class Convolution(nn.Conv2d):
     """A convolution that takes its input in any float type.
@@ -28,6 +30,8 @@ def resize(x: Tensor, size: int) -> Tensor:
     if x.shape[-1] == size:
         return x
     if x.shape[-1] > size:
+        if torch.onnx.is_in_onnx_export():
+            return averaged(x, size)
         return functional.interpolate(x, size=(size, size), mode="area")
     return functional.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
 
