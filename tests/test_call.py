@@ -28,6 +28,7 @@ from gemino.call.options import (
     PeerOptions,
 )
 from gemino.call.peer import Peer
+from gemino.call.sources import ClipSource
 from gemino.errors import CallError, GeminoError, MediaError, ModelError
 from gemino.frames import Frame, prepare, resize
 from gemino.media import MovieWriter, probe, read_audio, read_frames
@@ -295,7 +296,10 @@ async def test_garbage_on_the_data_channel_is_dropped_and_the_call_goes_on(
     output = tmp_path / "received.mp4"
     junk: list[bytes | str] = [b"", b"\xff" * 10, b"\x03" + bytes(5), "text"]
     junk += [bytes([1]) * 30, bytes(2000), b"\x0a"]
-    async with pair(monkeypatch, {"clip": clip}, {"output": output}) as (sender, receiver):
+    async with pair(monkeypatch, {"source": ClipSource(clip)}, {"output": output}) as (
+        sender,
+        receiver,
+    ):
 
         async def disturb() -> None:
             while sender.outgoing is None:  # noqa: ASYNC110 - made in the first moments of `run`
@@ -324,7 +328,8 @@ async def test_two_peers_may_both_send_and_receive(
     ]
     outputs = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
     ways: list[dict[str, Any]] = [
-        {"clip": clip, "output": output} for clip, output in zip(clips, outputs, strict=True)
+        {"source": ClipSource(clip), "output": output}
+        for clip, output in zip(clips, outputs, strict=True)
     ]
     async with pair(monkeypatch, ways[0], ways[1]) as (one, two):
         await asyncio.gather(one.run(), two.run())
@@ -343,7 +348,7 @@ async def test_the_network_takes_over_when_its_reference_has_come(
     clip, output = make_clip(tmp_path / "clip.mkv", 30), tmp_path / "shown.mkv"
     media = MediaOptions(size_px=SIZE_PX, model=str(write_tiny_model(tmp_path / "tiny").path))
     receiving = {"lossless": output, "media": media}
-    async with pair(monkeypatch, {"clip": clip}, receiving) as (sender, receiver):
+    async with pair(monkeypatch, {"source": ClipSource(clip)}, receiving) as (sender, receiver):
         await asyncio.gather(sender.run(), receiver.run())
     assert receiver.incoming is not None
     neural = [bool(row["neural"]) for row in receiver.incoming.frame_log()]
@@ -357,7 +362,10 @@ async def test_a_reference_that_cannot_be_decoded_is_asked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip, output = make_clip(tmp_path / "clip.mkv", 30), tmp_path / "out.mp4"
-    async with pair(monkeypatch, {"clip": clip}, {"output": output}) as (sender, receiver):
+    async with pair(monkeypatch, {"source": ClipSource(clip)}, {"output": output}) as (
+        sender,
+        receiver,
+    ):
 
         async def send_junk() -> None:
             while sender.outgoing is None:  # noqa: ASYNC110 - made in the first moments of `run`
@@ -386,7 +394,7 @@ async def test_the_lr_codec_is_one_that_both_take(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clip, output = make_clip(tmp_path / "clip.mkv", 8), tmp_path / "out.mp4"
-    sending = {"clip": clip, "media": replace(CLASSICAL, lr_codec=sends)}
+    sending = {"source": ClipSource(clip), "media": replace(CLASSICAL, lr_codec=sends)}
     receiving = {"output": output, "media": replace(CLASSICAL, lr_codec=receives)}
     async with pair(monkeypatch, sending, receiving) as (sender, receiver):
         await asyncio.gather(sender.run(), receiver.run())
@@ -404,7 +412,7 @@ async def test_peers_without_a_common_lr_codec_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = make_clip(tmp_path / "clip.mkv", 5)
-    sending = {"clip": clip, "media": replace(CLASSICAL, lr_codec="av1")}
+    sending = {"source": ClipSource(clip), "media": replace(CLASSICAL, lr_codec="av1")}
     receiving = {"output": tmp_path / "x.mp4", "media": replace(CLASSICAL, lr_codec="vp8")}
     async with pair(monkeypatch, sending, receiving) as (sender, receiver):
         ends = await asyncio.gather(sender.run(), receiver.run(), return_exceptions=True)
@@ -417,7 +425,7 @@ async def test_peers_of_different_sizes_are_told(
 ) -> None:
     clip = make_clip(tmp_path / "clip.mkv", 5)
     other = {"output": tmp_path / "out.mp4", "media": MediaOptions(size_px=512, model=None)}
-    async with pair(monkeypatch, {"clip": clip}, other) as (sender, receiver):
+    async with pair(monkeypatch, {"source": ClipSource(clip)}, other) as (sender, receiver):
         ends = await asyncio.gather(sender.run(), receiver.run(), return_exceptions=True)
     assert any("start both with one --size" in str(end) for end in ends)
     assert all(isinstance(end, CallError) for end in ends)
@@ -430,10 +438,13 @@ async def test_odd_clips_make_calls_too(
     frames: int, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip, output = make_clip(tmp_path / "clip.mkv", frames, size), tmp_path / "out.mp4"
-    async with pair(monkeypatch, {"clip": clip}, {"output": output}) as (sender, receiver):
+    async with pair(monkeypatch, {"source": ClipSource(clip)}, {"output": output}) as (
+        sender,
+        receiver,
+    ):
         await asyncio.gather(sender.run(), receiver.run())
     assert sender.outgoing is not None
-    assert len(sender.outgoing.video.log) + sender.outgoing.video.dropped == frames
+    assert sender.outgoing.video.sent + sender.outgoing.video.dropped == frames
     assert 1 <= len(movie_frames(output)) <= frames
     assert movie_frames(output)[0].shape == (SIZE_PX, SIZE_PX, 3)
     assert not probe(output).has_audio

@@ -27,7 +27,7 @@ def test_help_shows_examples() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either --loopback CLIP or --peer ROOM"),
+        ([], "give one of --listen, --peer ROOM and --loopback CLIP"),
         (["--loopback", "no-such-clip.mp4"], "no-such-clip.mp4: no such file"),
         (["--loopback", str(SAMPLE), "-o", "movie.avi"], "name it .mp4"),
         (["--loopback", str(SAMPLE), "-o", "no-such-folder/x.mp4"], "there is no folder"),

@@ -99,7 +99,7 @@ class Conversation:
             messages += self.incoming.tick(now)
         if self._has_finished(now):
             self._said_bye_at = now
-            messages.append(Bye("the clip has ended" if self.outgoing is not None else "received"))
+            messages.append(Bye("nothing is left to send or to receive"))
         return [self._said(message) for message in messages]
 
     def check(self, now: float) -> None:
@@ -152,12 +152,11 @@ class Conversation:
             )
 
     def _has_finished(self, now: float) -> bool:
-        theirs_done = self._state.theirs is PeerState.DONE
-        if self.outgoing is None:
-            return theirs_done
-        if not self.outgoing.finished(now):
+        if self._state.theirs is PeerState.DONE:
+            return True  # nobody is there to see the rest
+        if self.outgoing is None or not self.outgoing.finished(now):
             return False
-        return theirs_done or self.incoming is None or self.incoming.quiet(now)
+        return self.incoming is None or self.incoming.quiet(now)
 
     def _said(self, message: Message) -> Message:
         self._state.send(message)

@@ -91,7 +91,7 @@ def _peers(options: LoopbackOptions, url: str, folder: Path) -> list[_Peer]:
         own.mkdir()
         logs = ["--report", str(own / "report.json"), "--frame-log", str(own / "frames.jsonl")]
         peers.append(_Peer(name, [*shared, *logs], own))
-    peers[0].arguments += ["--input", str(options.clip)]
+    peers[0].arguments += ["--input", str(options.clip), *(["--loop"] if options.loop else [])]
     output, lossless = options.output, options.record_lossless
     if output is None and lossless is None:
         output = folder / "received.mp4"  # a receiver receives into something

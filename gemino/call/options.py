@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from gemino.call.sources import Source
 from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX, LrCodec
 from gemino.errors import CallError
 from gemino.runtime import Runtime
@@ -18,8 +19,8 @@ class MediaOptions:
     """What both peers of a call agree on beforehand.
 
     kbps: video payload, references included, sound apart. size_px: side of the rebuilt picture.
-    model: name or folder of the network, None for classical upsampling. seconds: end after so
-    much of the clip. lr_codec: of the LR stream; "auto" is AV1 where both peers have it, else VP8.
+    model: name or folder of the network, None for classical upsampling. seconds: end so long
+    after the start. lr_codec: of the LR stream; "auto" is AV1 where both peers have it, else VP8.
     runtime: what runs the network (`gemino.runtime.open_synthesizer`).
     """
 
@@ -49,7 +50,7 @@ class MediaOptions:
 
 @dataclass(frozen=True, slots=True)
 class PeerOptions:
-    """One peer: it sends `clip` if there is one, and receives if there is an `output`.
+    """One peer: it sends its `source` if there is one, and receives if there is an `output`.
 
     room, server_url: where the peers meet; token: for a server that asks for one. output: .mp4 or
     .mkv of what is shown. lossless: .mkv, every shown frame bit for bit. frame_log: JSON lines, one
@@ -62,7 +63,7 @@ class PeerOptions:
     server_url: str
     media: MediaOptions = MediaOptions()
     token: str | None = None
-    clip: Path | None = None
+    source: Source | None = None
     output: Path | None = None
     lossless: Path | None = None
     frame_log: Path | None = None
@@ -72,8 +73,10 @@ class PeerOptions:
     wait_s: float = 120.0
 
     def __post_init__(self) -> None:
-        if self.clip is None and not self.receives:
-            raise CallError("nothing to do: give --input to send, -o to receive")
+        if self.source is None and not self.receives:
+            raise CallError(
+                "nothing to do: give --camera, --input or --test-pattern to send, -o to receive"
+            )
 
     @property
     def receives(self) -> bool:
@@ -84,6 +87,7 @@ class PeerOptions:
 class LoopbackOptions:
     """A call between two processes on this machine.
 
+    loop: play the clip again and again, to the end of media.seconds or for ever.
     record_lossless: lossless .mkv of every shown frame; beside it, with the suffix .jsonl, a line
     for each in the same order: source_index, source_time_s, shown_s, latency_ms, neural, lr_px.
     stats: JSON lines of both peers. port: of the signalling server, 0 for a free one.
@@ -95,6 +99,7 @@ class LoopbackOptions:
     record_lossless: Path | None = None
     stats: Path | None = None
     port: int = 0
+    loop: bool = False
 
 
 @dataclass(frozen=True, slots=True)

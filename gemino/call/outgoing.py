@@ -1,4 +1,4 @@
-"""Everything one peer sends: a clip's tracks, its codec, its references, its rate."""
+"""Everything one peer sends: a source's tracks, its codec, its references, its rate."""
 
 import logging
 
@@ -8,16 +8,15 @@ from gemino.call.adaptation import AUDIO_KBPS, Adaptation
 from gemino.call.audio import OpusEncoder
 from gemino.call.options import PeerOptions
 from gemino.call.payload import agreed_codec, fill_encoder_slot, knows_fovea, timestamp_offset
-from gemino.call.readahead import ReadAhead
 from gemino.call.recorder import LogRow
 from gemino.call.references import ReferenceSender
 from gemino.call.sender import PictureSender
 from gemino.call.slot import LrSlot
+from gemino.call.sources import Feed
 from gemino.call.stats import Counters
-from gemino.call.tracks import ClipAudioTrack, ClipFrames, ClipVideoTrack, MediaClock, clip_blocks
-from gemino.config import EncoderConfig, LrCodec, frame_step
+from gemino.call.tracks import AudioTrack, VideoTrack
+from gemino.config import EncoderConfig, LrCodec
 from gemino.errors import GeminoError
-from gemino.media import ClipInfo
 from gemino.wire import (
     CaptureTime,
     KeyframeWish,
@@ -32,8 +31,6 @@ from gemino.zoo import find
 
 logger = logging.getLogger(__name__)
 
-_FRAMES_AHEAD = 6
-_BLOCKS_AHEAD = 16
 _CAPTURE_TIME_EVERY_S = 2.0
 """Also what keeps the other peer from taking a still camera for a dead one."""
 _GRACE_S = 0.3
@@ -41,38 +38,33 @@ _GRACE_S = 0.3
 
 
 class Outgoing:
-    """The sending half of a call; no `async`, `now` is an argument."""
+    """The sending half of a call; no `async`, `now` is an argument. feed: closed by `close`."""
 
-    def __init__(self, options: PeerOptions, info: ClipInfo) -> None:
+    def __init__(self, options: PeerOptions, feed: Feed) -> None:
         media = options.media
         self.counters = Counters()
-        self.clock = MediaClock()
+        self.fps = feed.fps
+        self.clock = feed.clock
+        self._feed = feed
         self._media = media
         codec = media.lr_codecs[0]
         self._ladders = find(media.model).ladders if media.model else {}
         self._adaptation = self._adapt(codec)
         budget = self._adaptation.budget
-        step = frame_step(info.fps, media.kbps)
         config = EncoderConfig(
             output_px=media.size_px,
             rung=budget.rung,
-            fps=info.fps / step,
+            fps=feed.fps,
             reference_max_bytes=budget.reference_max_bytes,
             reference_kbps=budget.reference_kbps,
             foveate=True,
         )
         self._pictures = PictureSender(config, self.counters)
         self._references = ReferenceSender(budget.reference_pace_kbps)
-        clip = info.path
-        source = ClipFrames(clip, media.size_px, media.seconds, self.clock, step)
-        self._frames = ReadAhead(source, _FRAMES_AHEAD)
-        self.video = ClipVideoTrack(source, self._frames, self.clock)
+        keep_log = options.frame_log is not None
+        self.video = VideoTrack(feed.pictures, feed.clock, keep_log=keep_log)
         self._lr = LrSlot(self._pictures.encode, codec)
-        self._blocks = None
-        self.audio = None
-        if info.has_audio:
-            self._blocks = ReadAhead(clip_blocks(clip, media.seconds), _BLOCKS_AHEAD)
-            self.audio = ClipAudioTrack(self._blocks, self.clock)
+        self.audio = None if feed.sound is None else AudioTrack(feed.sound, feed.clock)
         self._opus = OpusEncoder(AUDIO_KBPS)
         self._video_sender: RTCRtpSender | None = None
         self._audio_sender: RTCRtpSender | None = None
@@ -84,7 +76,7 @@ class Outgoing:
     @property
     def failure(self) -> GeminoError | None:
         """Why nothing more can be sent, if so."""
-        return self._lr.failure or (self.video.failure if not self.video.log else None)
+        return self._lr.failure or (self.video.failure if not self.video.sent else None)
 
     def attach(self, connection: RTCPeerConnection) -> None:
         """Add the tracks, with our encoders in the stock senders' slots."""
@@ -116,13 +108,13 @@ class Outgoing:
         return Adaptation(media.kbps, media.size_px, codec, self._ladders.get(codec))
 
     def prime(self) -> None:
-        """Read and encode the first frame; blocks, and raises MediaError or CodecError."""
-        first = self._frames.peek()
+        """Encode the first frame, where it is known; blocks, raises MediaError or CodecError."""
+        first = self._feed.pictures.peek()
         if first is not None:
             self._pictures.prime(first.frame)
 
     def finished(self, now: float) -> bool:
-        """The clip has been sent to its end, and what was lost of it had time to be sent again."""
+        """All of the source has been sent, and what was lost had time to be sent again."""
         tracks = (self.video, self.audio)
         if any(track is not None and track.readyState == "live" for track in tracks):
             return False
@@ -160,7 +152,10 @@ class Outgoing:
             self.counters.packets_lost = message.packets_lost
 
     def frame_log(self) -> list[LogRow]:
-        """A row for each frame sent, in order; captured_s is on the monotonic clock."""
+        """A row for each frame sent, in order; captured_s is on the monotonic clock.
+
+        Empty unless the options ask for a log.
+        """
         start_s = self.clock.start_s
         return [
             {"index": index, "time_s": time_s, "captured_s": start_s + time_s}
@@ -168,19 +163,17 @@ class Outgoing:
         ]
 
     def close(self) -> None:
-        """Stop reading the clip and making references."""
-        self._frames.close()
+        """Stop reading the source and making references."""
+        self._feed.close()
         self._pictures.close()
-        if self._blocks is not None:
-            self._blocks.close()
 
     def _times(self, now: float) -> list[Message]:
         messages: list[Message] = []
         start_us = round(self.clock.start_s * 1e6)
         if self._told_at is None or now - self._told_at >= _CAPTURE_TIME_EVERY_S:
             offset = _offset(self._video_sender, self._lr.first)
-            if offset is not None and self.video.log:
-                index, time_s = self.video.log[-1]
+            if offset is not None and self.video.latest is not None:
+                index, time_s = self.video.latest
                 timestamp = (offset + round(time_s * 90_000)) % (1 << 32)
                 messages.append(CaptureTime(timestamp, index, start_us + round(time_s * 1e6)))
                 self._told_at = now

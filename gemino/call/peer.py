@@ -8,10 +8,8 @@ messages in, once every `_TICK_S`. What to say, and what to do with what comes, 
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable
-from fractions import Fraction
 from typing import TypeVar
 
 import cv2
@@ -20,13 +18,13 @@ from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.stats import RTCTransportStats
 
 from gemino.call.conversation import Conversation
+from gemino.call.description import from_message, to_message
 from gemino.call.incoming import Incoming
 from gemino.call.options import PeerOptions
 from gemino.call.outgoing import Outgoing
 from gemino.call.payload import av1_known, filter_sources, prefer, use_loopback_addresses
 from gemino.call.signaling import SignalingClient
 from gemino.errors import CallError, SignalingError
-from gemino.media import probe
 from gemino.wire import Message
 
 logger = logging.getLogger(__name__)
@@ -37,8 +35,6 @@ _CONNECT_S = 20.0
 _FLUSH_S = 1.0
 _MAX_EARLY = 16
 """Messages kept that come before we have noticed that the channel is open: a Hello, no more."""
-_EXTENSIONS = re.compile(r"a=extmap:[^\r\n]*\r?\n")
-"""RTP header extensions: 12 bytes a packet for what SSRCs tell already, and for REMB."""
 
 _LEFT = {"peer-lost": True, "peer-left": True, "peer-joined": False, "peer-rejoined": False}
 
@@ -51,15 +47,20 @@ class Interrupted(Exception):  # noqa: N818 - no error: somebody asked for the e
 
 
 class Peer:
-    """One peer for one call. status: called once a second while the call runs."""
+    """One peer for one call.
 
-    def __init__(self, options: PeerOptions, status: Status) -> None:
+    status: called once a second while the call runs. waiting: called when nobody else is there yet.
+    """
+
+    def __init__(
+        self, options: PeerOptions, status: Status, waiting: Callable[[], None] | None = None
+    ) -> None:
         self.options = options
         self.outgoing: Outgoing | None = None
         self.incoming: Incoming | None = None
         self.conversation: Conversation | None = None
-        self.fps = Fraction(30)
         self._status = status
+        self._waiting = waiting
         self._early: list[bytes | str] = []
         self._stop = asyncio.Event()
 
@@ -75,10 +76,10 @@ class Peer:
         cv2.setNumThreads(1)
         if options.local:
             use_loopback_addresses()
-        if options.clip is not None:
-            self.outgoing = Outgoing(
-                options, await self._until_stop(asyncio.to_thread(probe, options.clip))
-            )
+        if options.source is not None:
+            ask = options.media.size_px, options.media.kbps, options.media.seconds
+            feed = await self._until_stop(asyncio.to_thread(options.source.open, *ask))
+            self.outgoing = Outgoing(options, feed)
         if options.receives:
             self.incoming = Incoming(options)
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
@@ -129,6 +130,8 @@ class Peer:
                 self._prefer_codecs()
                 await self._connection.setLocalDescription(await self._connection.createOffer())
             await self._send_description(signaling)
+        elif self._waiting is not None:
+            self._waiting()
         patience_s = _CONNECT_S if offers else self.options.wait_s
         try:
             async with asyncio.timeout(patience_s):
@@ -185,21 +188,15 @@ class Peer:
                 prefer(transceiver, self.options.media.lr_codecs)
 
     async def _send_description(self, signaling: SignalingClient) -> None:
-        local = self._connection.localDescription
-        sdp = _EXTENSIONS.sub("", local.sdp)
-        await signaling.send({"type": local.type, "sdp": sdp})
+        await signaling.send(to_message(self._connection.localDescription))
 
     async def _receive_description(self, signaling: SignalingClient) -> RTCSessionDescription:
         while True:
             event = await signaling.receive()
             if event["type"] == "peer-left":
                 raise CallError("the other peer left before the call began")
-            if event["type"] != "message":
-                continue
-            sdp, kind = event["data"].get("sdp"), event["data"].get("type")
-            if not isinstance(sdp, str) or kind not in ("offer", "answer"):
-                raise CallError("the other peer sends no WebRTC description: is it a Gemino peer?")
-            return RTCSessionDescription(sdp=sdp, type=kind)
+            if event["type"] == "message":
+                return from_message(event["data"])
 
     async def _wait_for_channel(self) -> None:
         deadline = time.monotonic() + _CONNECT_S
@@ -246,7 +243,7 @@ class Peer:
             if t.currentDirection in ("sendrecv", "recvonly")
         ]
         if "video" not in receiving and self.outgoing is None:
-            raise CallError("neither peer has a clip to send: give one of them --input")
+            raise CallError("neither peer sends: give one of them --camera or --input")
         self.incoming.start(now, with_audio="audio" in receiving)
 
     def _on_message(self, data: bytes | str) -> None:

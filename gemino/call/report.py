@@ -54,20 +54,16 @@ def _counted(counters: Counters) -> dict[str, Any]:
     }
 
 
-def peer_report(
-    outgoing: Outgoing | None, incoming: Incoming | None, frame_s: float
-) -> dict[str, Any]:
-    """One peer's figures as JSON values: `sent` and `received`, each None where it did neither.
-
-    frame_s: duration of one of our clip's frames, to turn the last one's time into a length.
-    """
+def peer_report(outgoing: Outgoing | None, incoming: Incoming | None) -> dict[str, Any]:
+    """One peer's figures as JSON values: `sent` and `received`, each None where it did neither."""
     report: dict[str, Any] = {"peak_rss_mb": peak_rss_mb(), "sent": None, "received": None}
     if outgoing is not None:
         counters = outgoing.counters
-        seconds = outgoing.video.log[-1][1] + frame_s if outgoing.video.log else 0.0
+        video = outgoing.video
+        seconds = 0.0 if video.latest is None else video.latest[1] + 1 / float(outgoing.fps)
         report["sent"] = _counted(counters) | {
             "seconds": round(seconds, 3),
-            "frames_in_clip": len(outgoing.video.log) + outgoing.video.dropped,
+            "frames_in_clip": video.sent + video.dropped,
             "payload_kbps": round(payload_kbps(counters, seconds), 3),
             "audio_kbps": round(kbps(counters.audio_bytes, seconds), 3),
             "onwire_kbps": round(kbps(counters.traffic.onwire_bytes, seconds), 3),

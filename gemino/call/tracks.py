@@ -1,67 +1,66 @@
-"""A clip as a camera and a microphone: media tracks on one monotonic schedule.
+"""A source's pictures and sound as media tracks, on one monotonic schedule.
 
-Frame with time t is due t seconds after the call's start. A frame that is more than `MAX_LATE_S`
-late is dropped, at the source where it costs least: the call never drifts behind the clip. Only on
-a machine that cannot even decode the clip in time, a late frame goes out every half second. Sound
-of the 60 ms from t on is handed over at t + 60 ms, as a microphone would.
+Time 0 is the call's start. A picture with time t is due t seconds later; one that was taken live is
+due at once. A picture that is more than `MAX_LATE_S` late is dropped, at the source where it costs
+least (`sources`): the call never drifts behind. Sound of the 60 ms from t on is handed over at
+t + 60 ms, as a microphone would.
 """
 
 import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import av
-import numpy as np
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import VIDEO_CLOCK_RATE, VIDEO_TIME_BASE, MediaStreamError
 
 from gemino.call.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, Samples
 from gemino.call.readahead import ReadAhead
 from gemino.errors import GeminoError
-from gemino.frames import Frame, prepare
-from gemino.media import read_audio, read_frames
+from gemino.frames import Frame
 
 logger = logging.getLogger(__name__)
 
 MAX_LATE_S = 0.1
-_STARVED_S = 0.5
 
 Item_co = TypeVar("Item_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClipFrame:
-    """A clip's `index`th frame, prepared: uint8 [size, size, 3]; time_s since the first one."""
+class SourceFrame:
+    """A source's `index`th frame, prepared: uint8 [size, size, 3]; time_s since the call's start,
+    strictly increasing."""
 
     index: int
     time_s: float
     frame: Frame
 
 
-def clip_blocks(clip: Path, seconds: float | None) -> Iterator[Samples]:
-    """The sound of the first `seconds` of `clip` in blocks of 60 ms; the last is padded."""
-    left = None if seconds is None else round(seconds * SAMPLE_RATE_HZ)
-    rest = np.zeros(0, np.int16)
-    for samples in read_audio(clip, SAMPLE_RATE_HZ):
-        rest = np.concatenate([rest, samples])
-        while len(rest) >= BLOCK_SAMPLES:
-            if left is not None and left <= 0:
-                return
-            yield rest[:BLOCK_SAMPLES]
-            rest = rest[BLOCK_SAMPLES:]
-            left = None if left is None else left - BLOCK_SAMPLES
-    if len(rest) and (left is None or left > 0):
-        yield np.pad(rest, (0, BLOCK_SAMPLES - len(rest)))
+class Pictures(Protocol):
+    """What a video track needs of a source. dropped: frames that it left out, being too late."""
+
+    @property
+    def dropped(self) -> int: ...
+
+    def peek(self) -> SourceFrame | None:
+        """The frame that `get` will give first, None where only the call will tell; may wait."""
+
+    def get(self) -> SourceFrame | None:
+        """The next frame, None at the end; waits, and raises MediaError."""
+
+    def ready(self) -> bool:
+        """Whether `get` would not wait."""
+
+    def close(self) -> None:
+        """End soon: whoever waits in `get` gets an end."""
 
 
 class MediaClock:
-    """When the clip started to play, for all tracks of a call alike."""
+    """When the call started, for all tracks alike."""
 
     def __init__(self) -> None:
         self._started = asyncio.Event()
@@ -72,7 +71,7 @@ class MediaClock:
         return self._started.is_set()
 
     def late_s(self, time_s: float) -> float:
-        """How long ago `time_s` of the clip was due; negative before that and before the start."""
+        """How long ago `time_s` was due; negative before that and before the start."""
         return time.monotonic() - self.start_s - time_s if self.running else -math.inf
 
     def start(self) -> None:
@@ -81,91 +80,69 @@ class MediaClock:
         self._started.set()
 
     async def wait(self) -> float:
-        """When the clip started (time.monotonic); waits for it."""
+        """When the call started (time.monotonic); waits for it."""
         await self._started.wait()
         return self.start_s
 
 
-class ClipFrames:
-    """The frames of the first `seconds` of a clip, without those that come too late to be sent.
-
-    Iterating raises MediaError as `read_frames` does. step: every so many frames one is sent.
-    dropped: how many were too late.
-    """
-
-    def __init__(
-        self, clip: Path, size_px: int, seconds: float | None, clock: MediaClock, step: int = 1
-    ) -> None:
-        self.dropped = 0
-        self._step = step
-        self._clip = clip
-        self._size_px = size_px
-        self._seconds = math.inf if seconds is None else seconds
-        self._clock = clock
-
-    def __iter__(self) -> Iterator[ClipFrame]:
-        last_s = 0.0
-        for index, timed in enumerate(read_frames(self._clip)):
-            if timed.time_s >= self._seconds:
-                return
-            if index % self._step:
-                continue
-            if self._clock.late_s(timed.time_s) > MAX_LATE_S and timed.time_s - last_s < _STARVED_S:
-                self.dropped += 1
-                continue
-            last_s = timed.time_s
-            yield ClipFrame(index, timed.time_s, prepare(timed.frame, self._size_px))
-
-
-class _Source(Protocol[Item_co]):
+class _Waiting(Protocol[Item_co]):
     def get(self) -> Item_co | None: ...
     def ready(self) -> bool: ...
 
 
-async def _next(source: _Source[Item_co]) -> Item_co | None:
+async def _next(source: _Waiting[Item_co]) -> Item_co | None:
     if source.ready():
         return source.get()
     return await asyncio.get_running_loop().run_in_executor(None, source.get)
 
 
-class ClipVideoTrack(MediaStreamTrack):
-    """A clip's frames when they are due. log: (index, time_s) of every frame handed over."""
+class VideoTrack(MediaStreamTrack):
+    """A source's frames when they are due.
+
+    sent: how many were handed over. latest: (index, time_s) of the last of them. log: the same of
+    all of them where keep_log says so, else empty: a call may last for hours.
+    """
 
     kind = "video"
 
-    def __init__(self, source: ClipFrames, frames: ReadAhead[ClipFrame], clock: MediaClock) -> None:
+    def __init__(self, pictures: Pictures, clock: MediaClock, *, keep_log: bool = False) -> None:
         super().__init__()
-        self._source = source
         self._dropped = 0
+        self.sent = 0
+        self.latest: tuple[int, float] | None = None
         self.log: list[tuple[int, float]] = []
         self.failure: GeminoError | None = None
-        self._frames = frames
+        self._keep_log = keep_log
+        self._pictures = pictures
         self._clock = clock
 
     @property
     def dropped(self) -> int:
         """Frames that were too late to be handed over."""
-        return self._dropped + self._source.dropped
+        return self._dropped + self._pictures.dropped
 
     async def recv(self) -> av.VideoFrame:
         await self._clock.wait()
         while True:
             frame = await self._read()
             late_s = self._clock.late_s(frame.time_s)
-            if late_s > MAX_LATE_S and self._frames.ready():
+            if late_s > MAX_LATE_S and self._pictures.ready():
                 self._dropped += 1
                 continue
             if late_s < 0:
                 await asyncio.sleep(-late_s)
-            self.log.append((frame.index, frame.time_s))
+            self.sent += 1
+            self.latest = frame.index, frame.time_s
+            if self._keep_log:
+                self.log.append(self.latest)
             picture = av.VideoFrame.from_ndarray(frame.frame, format="rgb24")
             picture.pts = round(frame.time_s * VIDEO_CLOCK_RATE)
             picture.time_base = VIDEO_TIME_BASE
             return picture
 
-    async def _read(self) -> ClipFrame:
+    async def _read(self) -> SourceFrame:
         try:
-            frame = await _next(self._frames)
+            frame = await _next(self._pictures)
         except GeminoError as error:
             logger.warning("%s", error)
             self.failure = error
@@ -176,8 +153,8 @@ class ClipVideoTrack(MediaStreamTrack):
         return frame
 
 
-class ClipAudioTrack(MediaStreamTrack):
-    """A clip's sound in blocks of 60 ms; one that cannot be read further ends early."""
+class AudioTrack(MediaStreamTrack):
+    """A source's sound in blocks of 60 ms; one that cannot be read further ends early."""
 
     kind = "audio"
 

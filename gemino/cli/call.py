@@ -1,12 +1,15 @@
 """`gemino-call`: a call over WebRTC, between two machines or two processes on this one."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
 from gemino.cli import edge
 from gemino.errors import CallError, MediaError
+
+if TYPE_CHECKING:
+    from gemino.call.sources import Source
 
 _EXAMPLES = """A neural video call over WebRTC.
 
@@ -15,114 +18,211 @@ rebuilds the full-size video from both.
 
 Examples:
 
+  gemino-call --listen --camera -o received.mp4   (says what the other side runs)
+
   gemino-call --loopback samples/webcam.mp4 -o received.mp4
 
   gemino-call --loopback clip.mp4 --kbps 20 --size 1024 --json
 
   gemino signal --host 0.0.0.0 --port 8765        (a meeting place, on any machine)
 
-  gemino-call --peer ROOM --server ws://HOST:8765/ws --input clip.mp4
+  gemino-call --peer ROOM --server ws://HOST:8765/ws --input clip.mp4 --loop
 
-  gemino-call --peer ROOM --server ws://HOST:8765/ws -o received.mp4
+  gemino-call --peer ROOM --server ws://HOST:8765/ws --test-pattern -o received.mp4
+
+  gemino-call --camera list
 """
 
 app = edge.new_app(_EXAMPLES)
 
+_FIRST_CAMERA, _RANDOM_ROOM, _LIST = "0", "", "list"
+_LISTEN_PORT = 8765
+_PATIENCE_S = 1800.0
+"""How long a person waits for another one."""
+_PARENTS_PATIENCE_S = 120.0
 
-@app.command(help=_EXAMPLES)
+
+class _Command(edge.OptionalValues):
+    values: ClassVar = {"--camera": _FIRST_CAMERA, "--listen": _RANDOM_ROOM}
+
+
+_Loopback = Annotated[
+    Path | None,
+    typer.Option("--loopback", metavar="CLIP", help="Call between two processes here."),
+]
+_PeerRoom = Annotated[
+    str | None, typer.Option("--peer", metavar="ROOM", help="Be one peer, in this room.")
+]
+_ListenRoom = Annotated[
+    str | None,
+    typer.Option(
+        "--listen",
+        metavar="[ROOM]",
+        help="Be one peer and the meeting place: prints what the other side runs.",
+    ),
+]
+_Server = Annotated[
+    str | None, typer.Option(metavar="URL", help="Signalling server, ws://HOST:PORT/ws.")
+]
+_Token = Annotated[str | None, typer.Option(help="For a server that asks for room tokens.")]
+_Input = Annotated[Path | None, typer.Option("--input", metavar="CLIP", help="Send this clip.")]
+_Loop = Annotated[bool, typer.Option("--loop", help="Send the clip again and again.")]
+_CameraName = Annotated[
+    str | None,
+    typer.Option(
+        "--camera",
+        metavar="[N|PATH|list]",
+        help="Send what a camera sees: the first, the Nth from 0, a device; list: names them.",
+    ),
+]
+_Pattern = Annotated[bool, typer.Option("--test-pattern", help="Send a moving test picture.")]
+_Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write what is received: .mp4, .mkv."),
+]
+_Kbps = Annotated[
+    float, typer.Option(help="Video payload, references included; sound adds about 6.")
+]
+_Size = Annotated[int, typer.Option(help="Side of the rebuilt picture: 256, 512, 768 or 1024 px.")]
+_Model = Annotated[str, typer.Option(help="Network that rebuilds: a name, a folder, or none.")]
+_LrCodec = Annotated[
+    Literal["auto", "av1", "vp8"],
+    typer.Option(help="Codec of the small stream; auto: AV1 where both peers have it."),
+]
+_Runtime = Annotated[
+    Literal["auto", "torch", "onnx", "classical"],
+    typer.Option(help="What runs the model; auto: onnx for an export, else torch."),
+]
+_Seconds = Annotated[float | None, typer.Option(help="End so long after the call's start.")]
+_Stats = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Append statistics: a JSON line a second and peer."),
+]
+_Lossless = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.mkv",
+        help="Every shown frame, bit for bit; with --loopback also FILE.jsonl, which names"
+        " the source frame of each.",
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+_Host = Annotated[
+    str | None, typer.Option(help="Address that --listen's server is at; 0.0.0.0: all of IPv4.")
+]
+_Port = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65535,
+        help="Port of --listen's server (8765) or --loopback's (a free one); 0: a free one.",
+    ),
+]
+_Local = Annotated[bool, typer.Option(help="Both peers are on this machine: use 127.0.0.1 alone.")]
+_HiddenPath = Annotated[Path | None, typer.Option(hidden=True)]
+_HiddenFlag = Annotated[bool, typer.Option(hidden=True)]
+
+
+@app.command(help=_EXAMPLES, cls=_Command)
 def call(
-    loopback_clip: Annotated[
-        Path | None,
-        typer.Option("--loopback", metavar="CLIP", help="Call between two processes here."),
-    ] = None,
-    peer: Annotated[
-        str | None, typer.Option("--peer", metavar="ROOM", help="Be one peer, in this room.")
-    ] = None,
-    server: Annotated[
-        str | None, typer.Option(metavar="URL", help="Signalling server, ws://HOST:PORT/ws.")
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option(help="For a server that asks for room tokens.")
-    ] = None,
-    clip: Annotated[
-        Path | None, typer.Option("--input", metavar="CLIP", help="Send this clip.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write what is received: .mp4, .mkv."),
-    ] = None,
-    kbps: Annotated[
-        float, typer.Option(help="Video payload, references included; sound adds about 6.")
-    ] = 15.0,
-    size: Annotated[
-        int, typer.Option(help="Side of the rebuilt picture: 256, 512, 768 or 1024 px.")
-    ] = 512,
-    model: Annotated[
-        str, typer.Option(help="Network that rebuilds: a name, a folder, or none.")
-    ] = "generic-s",
-    lr_codec: Annotated[
-        Literal["auto", "av1", "vp8"],
-        typer.Option(help="Codec of the small stream; auto: AV1 where both peers have it."),
-    ] = "auto",
-    runtime: Annotated[
-        Literal["auto", "torch", "onnx", "classical"],
-        typer.Option(help="What runs the model; auto: onnx for an export, else torch."),
-    ] = "auto",
-    seconds: Annotated[float | None, typer.Option(help="End after so much of the clip.")] = None,
-    stats: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Append statistics: a JSON line a second and peer."),
-    ] = None,
-    record_lossless: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.mkv",
-            help="Every shown frame, bit for bit; with --loopback also FILE.jsonl, which names"
-            " the source frame of each.",
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of --loopback's server; 0: a free one.")
-    ] = 0,
-    report: Annotated[Path | None, typer.Option(hidden=True)] = None,
-    frame_log: Annotated[Path | None, typer.Option(hidden=True)] = None,
-    local: Annotated[
-        bool, typer.Option(help="With --peer: both peers are here, use 127.0.0.1 alone.")
-    ] = False,
-    supervised: Annotated[bool, typer.Option(hidden=True)] = False,
+    loopback_clip: _Loopback = None,
+    peer: _PeerRoom = None,
+    listen: _ListenRoom = None,
+    server: _Server = None,
+    token: _Token = None,
+    clip: _Input = None,
+    loop: _Loop = False,
+    camera: _CameraName = None,
+    test_pattern: _Pattern = False,
+    output: _Output = None,
+    kbps: _Kbps = 15.0,
+    size: _Size = 512,
+    model: _Model = "generic-s",
+    lr_codec: _LrCodec = "auto",
+    runtime: _Runtime = "auto",
+    seconds: _Seconds = None,
+    stats: _Stats = None,
+    record_lossless: _Lossless = None,
+    as_json: _Json = False,
+    host: _Host = None,
+    port: _Port = None,
+    report: _HiddenPath = None,
+    frame_log: _HiddenPath = None,
+    local: _Local = False,
+    supervised: _HiddenFlag = False,
 ) -> None:
     # Imported here so that --help is quick and Ctrl-C meets no half-imported library.
     from gemino.call.options import LoopbackOptions, MediaOptions, PeerOptions
 
+    if camera == _LIST:
+        _print_cameras()
+        return
     media = MediaOptions(kbps, size, None if model == "none" else model, seconds, lr_codec, runtime)
-    if (loopback_clip is None) == (peer is None):
-        raise CallError("give either --loopback CLIP or --peer ROOM; see --help")
+    if sum(way is not None for way in (loopback_clip, peer, listen)) != 1:
+        raise CallError("give one of --listen, --peer ROOM and --loopback CLIP; see --help")
+    source = _source(clip, loop and loopback_clip is None, camera, test_pattern)
     _check_outputs(output, record_lossless)
-    from gemino.cli import live
+    from gemino.cli import live, meeting
 
     if loopback_clip is not None:
-        live.run_loopback(
-            LoopbackOptions(loopback_clip, media, output, record_lossless, stats, port),
-            as_json=as_json,
-        )
+        if source is not None:
+            raise CallError("--loopback CLIP sends that clip: name no other source")
+        files = (loopback_clip, media, output, record_lossless, stats, port or 0, loop)
+        live.run_loopback(LoopbackOptions(*files), as_json=as_json)
         return
-    if server is None or peer is None:
-        raise CallError("--peer needs --server ws://HOST:PORT/ws; gemino signal runs one")
+    own = None
+    if listen is not None:
+        if server is not None or token is not None:
+            raise CallError("--listen is the server itself: leave --server and --token out")
+        own = meeting.own_server(host, _LISTEN_PORT if port is None else port, local=local)
+    elif server is None:
+        raise CallError(
+            "--peer needs --server ws://HOST:PORT/ws; gemino signal runs one, --listen brings one"
+        )
     options = PeerOptions(
-        room=peer,
-        server_url=server,
+        room=peer or listen or meeting.random_room(),
+        server_url=server or "",
         media=media,
         token=token,
-        clip=clip,
+        source=source,
         output=output,
         lossless=record_lossless,
         frame_log=frame_log,
         stats=stats,
         local=local,
         supervised=supervised,
+        wait_s=_PARENTS_PATIENCE_S if supervised else _PATIENCE_S,
     )
-    live.run_peer(options, report, as_json=as_json)
+    live.run_peer(options, own, report, as_json=as_json)
+
+
+def _source(clip: Path | None, loop: bool, camera: str | None, pattern: bool) -> "Source | None":
+    """What is to be sent; raises CallError where that is two things at once."""
+    from gemino.call.camera import CameraSource
+    from gemino.call.devices import check_camera
+    from gemino.call.sources import ClipSource, PatternSource
+
+    if (clip is not None) + (camera is not None) + pattern > 1:
+        raise CallError("send one of --camera, --input and --test-pattern")
+    if loop and clip is None:
+        raise CallError("--loop goes with --input CLIP")
+    if camera is not None:
+        check_camera(camera)
+        return CameraSource(camera)
+    if clip is not None:
+        return ClipSource(clip, loop)
+    return PatternSource() if pattern else None
+
+
+def _print_cameras() -> None:
+    from gemino.call.devices import list_cameras
+
+    cameras = list_cameras()
+    for camera in cameras:
+        sizes = ", ".join(f"{width}x{height}" for width, height in camera.sizes)
+        typer.echo(f"{camera.device}  {camera.name}  {sizes or 'sizes not told'}")
+    if not cameras:
+        typer.echo("no camera is connected; --input FILE sends a clip, --test-pattern a picture")
 
 
 def _check_outputs(output: Path | None, lossless: Path | None) -> None:

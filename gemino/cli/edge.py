@@ -1,8 +1,11 @@
 """Where a command ends: every error becomes one line and an exit code, never a traceback."""
 
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import typer
+from typer.core import TyperCommand
 
 from gemino.errors import GeminoError
 
@@ -20,6 +23,24 @@ def new_app(help_text: str) -> typer.Typer:
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+class OptionalValues(TyperCommand):
+    """A command with options whose value may be left out. values: what they mean then."""
+
+    values: ClassVar[Mapping[str, str]] = {}
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(filled(args, self.values)))
+
+
+def filled(arguments: Sequence[str], values: Mapping[str, str]) -> Iterator[str]:
+    """`arguments`, with the value from `values` behind each option there that has none."""
+    for at, argument in enumerate(arguments):
+        yield argument
+        is_bare = at + 1 == len(arguments) or arguments[at + 1].startswith("-")
+        if argument in values and is_bare:
+            yield values[argument]
 
 
 def run(app: typer.Typer) -> None:

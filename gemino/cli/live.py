@@ -24,6 +24,7 @@ from gemino.call.peer import Interrupted, Peer
 from gemino.call.recorder import write_log
 from gemino.call.report import peer_report
 from gemino.call.stats import Meter, w3c
+from gemino.cli.meeting import OwnServer, hosted, invitation
 from gemino.errors import MediaError
 
 
@@ -112,15 +113,20 @@ def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} ms"
 
 
-def run_peer(options: PeerOptions, report_path: Path | None, *, as_json: bool) -> None:
-    """Be one peer of a call; raises KeyboardInterrupt where it was stopped."""
+def run_peer(
+    options: PeerOptions, own: OwnServer | None, report_path: Path | None, *, as_json: bool
+) -> None:
+    """Be one peer of a call; raises KeyboardInterrupt where it was stopped.
+
+    own: the signalling server to run for the time of the call; None for the one in `options`.
+    """
     warnings = logging.StreamHandler()
     warnings.setFormatter(logging.Formatter("warning: %(message)s"))
     warnings.setLevel(logging.WARNING)
     logging.getLogger("gemino").addHandler(warnings)
     with _Screen(supervised=options.supervised) as screen:
         try:
-            report = asyncio.run(_run_peer(options, report_path, screen))
+            report = asyncio.run(_run_peer(options, own, report_path, screen))
         except Interrupted:
             raise KeyboardInterrupt from None
     if as_json:
@@ -128,10 +134,13 @@ def run_peer(options: PeerOptions, report_path: Path | None, *, as_json: bool) -
 
 
 async def _run_peer(
-    options: PeerOptions, report_path: Path | None, screen: _Screen
+    options: PeerOptions, own: OwnServer | None, report_path: Path | None, screen: _Screen
 ) -> dict[str, Any]:
-    with _StatsFile(options.stats) as stats:
-        peer = Peer(options, _teller(screen, stats))
+    async with contextlib.AsyncExitStack() as stack:
+        stats = stack.enter_context(_StatsFile(options.stats))
+        if own is not None:
+            options = await stack.enter_async_context(hosted(options, own))
+        peer = Peer(options, _teller(screen, stats), lambda: _tell_waiting(options, own))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # no such handlers on Windows
@@ -141,10 +150,17 @@ async def _run_peer(
         try:
             await peer.run()
         finally:
-            frame_s = 1 / float(peer.fps)
-            report = peer_report(peer.outgoing, peer.incoming, frame_s)
+            report = peer_report(peer.outgoing, peer.incoming)
             _write_results(options, peer, report, report_path)
     return report
+
+
+def _tell_waiting(options: PeerOptions, own: OwnServer | None) -> None:
+    if options.supervised:
+        return
+    typer.echo(f"waiting for the other side in room {options.room} (Ctrl-C ends)", err=True)
+    if own is None:
+        typer.echo(f"which runs:\n\n  {invitation(options, options.server_url)}\n", err=True)
 
 
 def _write_results(

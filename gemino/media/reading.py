@@ -6,6 +6,7 @@ Sizes and frames are as displayed, with the container's rotation applied. Times 
 first video frame, for sound too, so that sound and picture stay together.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -162,6 +163,31 @@ def read_audio(path: str | Path, rate_hz: int = 48000) -> Iterator[NDArray[np.in
                 yield np.asarray(piece.to_ndarray(), np.int16).reshape(-1)
         except av.FFmpegError as exc:
             raise MediaError(f"{clip}: its sound breaks off ({reason(exc)})") from exc
+
+
+def length_s(path: str | Path) -> float:
+    """Seconds from the first picture of a clip to the end of its last one.
+
+    As its packets say, not its header, which may promise anything; nothing is decoded. Raises
+    MediaError as `probe` does, and where the clip cannot be read to its end.
+    """
+    clip = _regular_file(path)
+    with _open(clip) as container:
+        stream = _video_stream(container, clip)
+        frame_s = float(1 / _fps(stream))
+        start_s, end_s, packets = math.inf, -math.inf, 0
+        try:
+            for packet in container.demux(stream):
+                packets += packet.size > 0
+                if packet.pts is None or packet.is_discard:
+                    continue
+                shown_s = float(packet.pts * packet.time_base)
+                lasts_s = float((packet.duration or 0) * packet.time_base) or frame_s
+                start_s, end_s = min(start_s, shown_s), max(end_s, shown_s + lasts_s)
+        except av.FFmpegError as exc:
+            raise MediaError(f"{clip}: cannot be read to its end ({reason(exc)})") from exc
+    seconds = end_s - start_s if end_s > start_s else packets * frame_s
+    return min(max(seconds, frame_s), MAX_DURATION_S)
 
 
 def _regular_file(path: str | Path) -> Path:
