@@ -105,6 +105,7 @@ class Decoder:
         level = self._rate.update(len(lr), frame.shape[0])
         sampling = Sampling(frame.shape[0], self._lr.fovea)
         even = straighten(frame, sampling.fovea)
+        self.synthesizer.watch(even)
         taken_ms = (time.perf_counter() - start) * 1000
         return LrPicture(even, sampling, level, self._lr.intact, taken_ms)
 

@@ -32,15 +32,11 @@ from gemino.config import (
     Rung,
 )
 from gemino.frames import Frame, prepare
-from gemino.likeness import Thumbnail, difference, thumbnail
+from gemino.likeness import SCENE_CHANGE, Thumbnail, difference, thumbnail
 from gemino.sampling import shrink
 from gemino.video.lr import LrEncoder
 from gemino.video.reference import PictureEncoder
 
-# Over fifteen clips of talking heads `difference` is at most 8 from one frame to the next, 15 in
-# two with wild movement; at cuts between scenes at least 29. Cuts between two takes of one scene
-# gave 6 to 11: those are poses.
-_SCENE_CHANGE = 20.0
 # Below this no reference is better than the one that is there: half of the camera's noise, half of
 # the codec's.
 _NOVEL = 3.0
@@ -170,10 +166,10 @@ class _ReferenceSchedule:
             self._paid.popleft()
         spent = sum(size for _, size in self._paid)
         unlike = min((difference(seen, held) for held in self._held), default=0.0)
-        cut = self._previous is not None and difference(seen, self._previous) > _SCENE_CHANGE
+        cut = self._previous is not None and difference(seen, self._previous) > SCENE_CHANGE
         self._previous = seen
         # A cut that comes back before its reference could be sent needs none.
-        self._scene_changed = unlike > _SCENE_CHANGE and (cut or self._scene_changed)
+        self._scene_changed = unlike > SCENE_CHANGE and (cut or self._scene_changed)
         novel = unlike > _NOVEL and spent + self._price <= self._minute_bytes
         # A new scene may cost a minute's worth more, but no more: some clips are all cuts.
         cut = self._scene_changed and (not self._minute_bytes or spent <= 2 * self._minute_bytes)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gemino.likeness import THUMBNAIL_PX, difference, thumbnail, trust
+from gemino.likeness import THUMBNAIL_PX, difference, thumbnail
 
 STRIPES = np.repeat(np.arange(0, 160, 10, dtype=np.uint8), 8)[None, :, None].repeat(128, 0)
 PICTURE = STRIPES.repeat(3, 2)
@@ -24,8 +24,3 @@ def test_the_difference_grows_as_a_picture_moves_away() -> None:
 def test_sizes_do_not_matter() -> None:
     large = PICTURE.repeat(4, 0).repeat(4, 1)
     assert difference(thumbnail(PICTURE), thumbnail(large)) < 1e-4
-
-
-def test_trust_falls_from_poses_to_other_scenes() -> None:
-    trusted = [trust(unlike) for unlike in (0.0, 28.0, 29.0, 30.0, 32.0, 80.0)]
-    assert trusted == [1.0, 1.0, 0.75, 0.5, 0.0, 0.0]

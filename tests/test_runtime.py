@@ -73,17 +73,36 @@ def test_the_network_gets_what_it_was_trained_on(files: ModelFiles) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_of_a_reference_of_another_scene_nothing_is_shown(
+def test_behind_a_cut_nothing_is_shown_of_the_scene_before(
     files: ModelFiles, precision: Precision
 ) -> None:
     lr, shown = picture(128, 2), []
     for seed in (1, 3):
         synthesizer = TorchSynthesizer(files, 256, device="cpu", precision=precision)
         synthesizer.add_reference(picture(256, seed))
+        before = synthesizer.synthesize(lr, Sampling(128), -4.0)
+        for seen in (picture(128, seed), lr):
+            synthesizer.watch(seen)
         shown.append(synthesizer.synthesize(lr, Sampling(128), -4.0))
+        assert not np.array_equal(shown[-1], before)  # without a cut the reference is trusted
     assert np.array_equal(shown[0], shown[1])
     synthesizer.add_reference(picture(256, 2))
     assert not np.array_equal(synthesizer.synthesize(lr, Sampling(128), -4.0), shown[0])
+
+
+def test_a_reference_that_fits_the_scene_is_trusted_as_it_changes(files: ModelFiles) -> None:
+    """A head that comes close is as unlike as another scene, but no cut lies between."""
+    here, there = picture(128, 1).astype(float), picture(128, 2).astype(float)
+    path = [(here + (there - here) * step / 8).astype(np.uint8) for step in range(9)]
+    alone, both = (
+        TorchSynthesizer(files, 256, device="cpu", precision="float32") for _ in range(2)
+    )
+    for synthesizer in (alone, both):
+        synthesizer.add_reference(picture(256, 1))
+    for lr in (path[-1], path[0], *path):  # a cut to the scene, and a walk away in it
+        both.watch(lr)
+    shown = [s.synthesize(path[-1], Sampling(128), -4.0) for s in (alone, both)]
+    assert np.array_equal(shown[0], shown[1])
 
 
 def test_both_number_formats_agree(files: ModelFiles) -> None:

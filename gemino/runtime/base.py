@@ -27,6 +27,12 @@ class Synthesizer(Protocol):
     def forget_references(self) -> None:
         """Hold none any more."""
 
+    def watch(self, lr: Frame) -> None:
+        """Look for cuts: every LR picture [s, s, 3] in order, straightened, shown or not.
+
+        Behind a cut, references of the scene before it are of no use.
+        """
+
     def draw_at(self, size_px: int) -> None:
         """Have the network draw at another of `drawable_px`; takes a second, beside the frames."""
 
@@ -52,6 +58,9 @@ class ClassicalSynthesizer:
 
     def forget_references(self) -> None:
         """Nothing was kept."""
+
+    def watch(self, lr: Frame) -> None:
+        """No reference is used before or behind a cut."""
 
     def draw_at(self, size_px: int) -> None:
         """There is no network."""

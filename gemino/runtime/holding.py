@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from gemino.config import MIN_LR_PX, REFERENCES_HELD, Sampling
 from gemino.frames import Frame, resize
-from gemino.likeness import Thumbnail, difference, thumbnail, trust
+from gemino.likeness import SAME_SCENE, SCENE_CHANGE, Thumbnail, difference, thumbnail
 
 Features = TypeVar("Features")
 _KEPT_SAMPLINGS = 2
@@ -39,8 +39,8 @@ _Key = tuple[Sampling, int, int]
 class Choice(NamedTuple, Generic[Features]):
     """What a picture is to be made with.
 
-    features: of the likest reference, made ready. gate_limit: how far the gates may open for it,
-    0..1. size_px: side of the picture to draw.
+    features: of the likest reference, made ready. gate_limit: how far the gates may open for it:
+    0 where it shows another scene, else 1. size_px: side of the picture to draw.
     """
 
     features: Features
@@ -64,6 +64,9 @@ class Holding(Generic[Features]):
         self._references: deque[_Reference] = deque(maxlen=REFERENCES_HELD)
         self._numbers = count()
         self._chosen = -1
+        self._previous: Thumbnail | None = None
+        self._cut = False  # one came by since references are held
+        self._of_scene: set[int] = set()  # references that a picture since then was like
         self._sampling: Sampling | None = None
         self._ready: OrderedDict[_Key, Features] = OrderedDict()
 
@@ -93,6 +96,19 @@ class Holding(Generic[Features]):
         with self._lock:
             self._references.clear()
             self._ready.clear()
+            self._of_scene.clear()
+            self._previous, self._cut = None, False
+
+    def watch(self, lr: Frame) -> None:
+        """Look for cuts: every LR picture [s, s, 3] in order, straightened, shown or not."""
+        seen = thumbnail(lr)
+        with self._lock:
+            previous, self._previous = self._previous, seen
+            if previous is not None and difference(seen, previous) > SCENE_CHANGE:
+                self._cut = True
+                self._of_scene.clear()
+            alike = (r for r in self._references if difference(seen, r.thumbnail) <= SAME_SCENE)
+            self._of_scene.update(r.number for r in alike)
 
     def choose(self, lr: Frame, sampling: Sampling) -> Choice[Features] | None:
         """The reference that is most like `lr` [s, s, 3], straightened.
@@ -108,19 +124,29 @@ class Holding(Generic[Features]):
         return Choice(self._features(reference, sampling, size_px), gate_limit, size_px)
 
     def _likest(self, lr: Frame) -> tuple[_Reference, float] | None:
-        """The reference that is most like `lr`; the last one chosen unless another is better."""
+        """The reference that is most like `lr`; the last one chosen unless another is better.
+
+        And 0 where a cut lies between it and `lr`, else 1.
+        """
         with self._lock:
-            references = list(self._references)
+            references, of_scene = list(self._references), set(self._of_scene)
+            cut = self._cut
         last = self._chosen
         if not references:
             return None
         seen = thumbnail(lr)
         unlike = {r.number: difference(seen, r.thumbnail) for r in references}
-        best = min(references, key=lambda r: unlike[r.number])
+        fitting = [
+            r
+            for r in references
+            if not cut or r.number in of_scene or unlike[r.number] <= SAME_SCENE
+        ]
+        among = fitting or references
+        best = min(among, key=lambda r: unlike[r.number])
         if last in unlike and unlike[best.number] > _CLEARLY * unlike[last]:
-            best = next(r for r in references if r.number == last)
+            best = next((r for r in among if r.number == last), best)
         self._chosen = best.number
-        return best, trust(unlike[best.number])
+        return best, 1.0 if fitting else 0.0
 
     def _features(self, reference: _Reference, sampling: Sampling, size_px: int) -> Features:
         key = (sampling, size_px, reference.number)

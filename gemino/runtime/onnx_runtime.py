@@ -83,6 +83,10 @@ class OnnxSynthesizer:
     def forget_references(self) -> None:
         self._holding.forget()
 
+    def watch(self, lr: Frame) -> None:
+        """Look for cuts: every LR picture [s, s, 3] in order, straightened, shown or not."""
+        self._holding.watch(lr)
+
     def draw_at(self, size_px: int) -> None:
         """Its graphs draw one size."""
 

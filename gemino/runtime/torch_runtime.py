@@ -84,6 +84,10 @@ class TorchSynthesizer:
     def forget_references(self) -> None:
         self._holding.forget()
 
+    def watch(self, lr: Frame) -> None:
+        """Look for cuts: every LR picture [s, s, 3] in order, straightened, shown or not."""
+        self._holding.watch(lr)
+
     def draw_at(self, size_px: int) -> None:
         """Have the network draw at another of `drawable_px`; takes a second, beside the frames."""
         if size_px not in self.drawable_px:
