@@ -34,8 +34,18 @@ def test_help_shows_examples() -> None:
         (["--loopback", str(SAMPLE), "--kbps", "2"], "kbps must be in 5..1000"),
         (["--loopback", str(SAMPLE), "--size", "300"], "size must be one of 256, 512, 768, 1024"),
         (["--peer", "room", "--input", str(SAMPLE)], "--peer needs --server"),
+        (["--listen", "--server", "ws://x/ws", "--test-pattern"], "leave --server and --token out"),
+        (["--listen", "--peer", "room"], "give one of --listen, --peer ROOM and --loopback CLIP"),
+        (["--listen", "--test-pattern", "--input", str(SAMPLE)], "send one of --camera, --input"),
+        (["--loopback", str(SAMPLE), "--test-pattern"], "name no other source"),
+        (["--listen", "--loop", "--test-pattern"], "--loop goes with --input CLIP"),
+        (["--listen", "--camera", "93"], "there is no camera"),
+        (["--listen"], "nothing to do: give --camera, --input or --test-pattern to send"),
     ],
-    ids=["nothing", "no clip", "kind", "folder", "kbps", "size", "server"],
+    ids=[
+        *("nothing", "no clip", "kind", "folder", "kbps", "size", "server", "two servers"),
+        *("two ways", "two sources", "loopback's source", "loop", "camera", "nothing to do"),
+    ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
     done = run(*arguments)
@@ -45,6 +55,14 @@ def test_wrong_use_is_one_line_and_exit_code_2(arguments: list[str], message: st
         assert done.stderr.startswith("error: ")
         assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cameras have no names elsewhere")
+def test_cameras_are_listed() -> None:
+    done = run("--camera", "list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(line.startswith(("/dev/video", "no camera")) for line in done.stdout.splitlines())
+    assert done.stdout
 
 
 def test_a_call_prints_its_report_as_json(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ _STARVED_S = 0.5
 """On a machine that cannot even read in time, a late frame goes out every so often."""
 _FRAMES_AHEAD = 6
 _BLOCKS_AHEAD = 16
-_SHORTEST_LOOP_S = 1.0
+_SHORTEST_LOOP_S = 0.2
+"""A single picture, as a clip, is sent anew so often."""
 _SILENCE = np.zeros(SAMPLE_RATE_HZ, np.int16)
 
 
