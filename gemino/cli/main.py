@@ -3,6 +3,7 @@
 from gemino.cli.bench import bench
 from gemino.cli.decode import decode
 from gemino.cli.demo import demo
+from gemino.cli.doctor import doctor
 from gemino.cli.edge import new_app, run
 from gemino.cli.encode import encode
 from gemino.cli.evaluate import evaluate
@@ -18,6 +19,7 @@ app.command()(evaluate)
 app.command()(train)
 app.command()(export)
 app.command()(bench)
+app.command()(doctor)
 app.command(context_settings=PASSED_ON)(signal)
 
 
