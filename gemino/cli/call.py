@@ -18,7 +18,7 @@ rebuilds the full-size video from both.
 
 Examples:
 
-  gemino-call --listen --camera -o received.mp4   (says what the other side runs)
+  gemino-call --listen --camera -o received.mp4   (says how to answer)
 
   gemino-call --loopback samples/webcam.mp4 -o received.mp4
 

@@ -125,17 +125,18 @@ def run_peer(
     warnings.setLevel(logging.WARNING)
     logging.getLogger("gemino").addHandler(warnings)
     with _Screen(supervised=options.supervised) as screen:
-        try:
-            report = asyncio.run(_run_peer(options, own, report_path, screen))
-        except Interrupted:
-            raise KeyboardInterrupt from None
+        report, interrupted = asyncio.run(_run_peer(options, own, report_path, screen))
     if as_json:
         typer.echo(json.dumps(report))
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 async def _run_peer(
     options: PeerOptions, own: OwnServer | None, report_path: Path | None, screen: _Screen
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], bool]:
+    """The report, and whether somebody has ended the call before its time."""
+    interrupted = False
     async with contextlib.AsyncExitStack() as stack:
         stats = stack.enter_context(_StatsFile(options.stats))
         if own is not None:
@@ -149,10 +150,12 @@ async def _run_peer(
             _stop_with_parent(loop, peer.stop)
         try:
             await peer.run()
+        except Interrupted:
+            interrupted = True
         finally:
             report = peer_report(peer.outgoing, peer.incoming)
             _write_results(options, peer, report, report_path)
-    return report
+    return report, interrupted
 
 
 def _tell_waiting(options: PeerOptions, own: OwnServer | None) -> None:
