@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from gemino.frames import Frame, resize
 
 THUMBNAIL_PX = 32
-SCENE_CHANGE = 20.0
-"""Between neighbouring frames. Over fifteen clips of talking heads it is at most 8, and 15 in two
-with wild movement; at cuts between scenes at least 29. Cuts between two takes of one scene gave 6
-to 11: those are poses."""
+SCENE_CHANGE = 25.0
+"""Between neighbouring frames. Over fifteen clips of talking heads it is at most 9, in two with
+wild movement 18 and 20; at cuts between scenes at least 29. Cuts between two takes of one scene
+gave 6 to 11: those are poses."""
 SAME_SCENE = 28.0
 """Up to here a reference is of a picture's scene: all of 120 that were of another are beyond it,
 but for takes of one person in one place."""
