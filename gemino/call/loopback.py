@@ -80,7 +80,7 @@ def _peers(options: LoopbackOptions, url: str, folder: Path) -> list[_Peer]:
     shared = ["--peer", secrets.token_hex(8), "--server", url, "--local", "--supervised"]
     shared += ["--kbps", f"{media.kbps:g}", "--size", str(media.size_px)]
     shared += ["--model", media.model or "none", "--lr-codec", media.lr_codec]
-    shared += ["--runtime", media.runtime]
+    shared += ["--runtime", media.runtime, *(["--fovea"] if media.fovea else [])]
     if media.seconds is not None:
         shared += ["--seconds", f"{media.seconds:g}"]
     if options.stats is not None:

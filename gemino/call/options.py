@@ -21,7 +21,8 @@ class MediaOptions:
     kbps: video payload, references included, sound apart. size_px: side of the rebuilt picture.
     model: name or folder of the network, None for classical upsampling. seconds: end so long
     after the start. lr_codec: of the LR stream; "auto" is AV1 where both peers have it, else VP8.
-    runtime: what runs the network (`gemino.runtime.open_synthesizer`).
+    runtime: what runs the network (`gemino.runtime.open_synthesizer`). fovea: look closer at the
+    face where the LR stream is AV1 and the other peer knows it.
     """
 
     kbps: float = 15.0
@@ -30,6 +31,7 @@ class MediaOptions:
     seconds: float | None = None
     lr_codec: LrChoice = "auto"
     runtime: Runtime = "auto"
+    fovea: bool = False
 
     @property
     def lr_codecs(self) -> tuple[LrCodec, ...]:

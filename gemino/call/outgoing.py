@@ -57,7 +57,7 @@ class Outgoing:
             fps=feed.fps,
             reference_max_bytes=budget.reference_max_bytes,
             reference_kbps=budget.reference_kbps,
-            foveate=True,
+            foveate=media.fovea,
         )
         self._pictures = PictureSender(config, self.counters)
         self._references = ReferenceSender(budget.reference_pace_kbps)

@@ -93,6 +93,9 @@ _Runtime = Annotated[
     Literal["auto", "torch", "onnx", "classical"],
     typer.Option(help="What runs the model; auto: onnx for an export, else torch."),
 ]
+_Fovea = Annotated[
+    bool, typer.Option("--fovea", help="Look closer at the face, and less at the rest; AV1.")
+]
 _Seconds = Annotated[float | None, typer.Option(help="End so long after the call's start.")]
 _Stats = Annotated[
     Path | None,
@@ -140,6 +143,7 @@ def call(
     model: _Model = "generic-s",
     lr_codec: _LrCodec = "auto",
     runtime: _Runtime = "auto",
+    fovea: _Fovea = False,
     seconds: _Seconds = None,
     stats: _Stats = None,
     record_lossless: _Lossless = None,
@@ -157,7 +161,8 @@ def call(
     if camera == _LIST:
         _print_cameras()
         return
-    media = MediaOptions(kbps, size, None if model == "none" else model, seconds, lr_codec, runtime)
+    network = None if model == "none" else model
+    media = MediaOptions(kbps, size, network, seconds, lr_codec, runtime, fovea)
     if sum(way is not None for way in (loopback_clip, peer, listen)) != 1:
         raise CallError("give one of --listen, --peer ROOM and --loopback CLIP; see --help")
     source = _source(clip, loop and loopback_clip is None, camera, test_pattern)
@@ -170,15 +175,10 @@ def call(
         files = (loopback_clip, media, output, record_lossless, stats, port or 0, loop)
         live.run_loopback(LoopbackOptions(*files), as_json=as_json)
         return
+    _check_server(listen, server, token)
     own = None
     if listen is not None:
-        if server is not None or token is not None:
-            raise CallError("--listen is the server itself: leave --server and --token out")
         own = meeting.own_server(host, _LISTEN_PORT if port is None else port, local=local)
-    elif server is None:
-        raise CallError(
-            "--peer needs --server ws://HOST:PORT/ws; gemino signal runs one, --listen brings one"
-        )
     options = PeerOptions(
         room=peer or listen or meeting.random_room(),
         server_url=server or "",
@@ -194,6 +194,15 @@ def call(
         wait_s=_PARENTS_PATIENCE_S if supervised else _PATIENCE_S,
     )
     live.run_peer(options, own, report, as_json=as_json)
+
+
+def _check_server(listen: str | None, server: str | None, token: str | None) -> None:
+    if listen is None and server is None:
+        raise CallError(
+            "--peer needs --server ws://HOST:PORT/ws; gemino signal runs one, --listen brings one"
+        )
+    if listen is not None and (server is not None or token is not None):
+        raise CallError("--listen is the server itself: leave --server and --token out")
 
 
 def _source(clip: Path | None, loop: bool, camera: str | None, pattern: bool) -> "Source | None":

@@ -62,6 +62,17 @@ class Coded:
         return self.lr_kbps + self.reference_kbps
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """kbps: the total payload. size_px: of LR pictures. step: every so many frames one is sent.
+    fovea: whether they look closer at the face."""
+
+    kbps: float
+    size_px: int
+    step: int
+    fovea: bool
+
+
 def encode(
     clip: Annotated[Path, typer.Argument(help="A video file; its centre square is used.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .gem file to write.")],
@@ -83,6 +94,9 @@ def encode(
     lr_codec: Annotated[
         Literal["av1", "vp8"], typer.Option(help="Codec of the low-resolution stream.")
     ] = "av1",
+    fovea: Annotated[
+        bool, typer.Option("--fovea", help="Look closer at the face, and less at the rest; AV1.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON.")] = False,
 ) -> None:
     """Encode a clip into a .gem file: every byte of video that a call would send.
@@ -101,8 +115,9 @@ def encode(
     wanted = kbps - reference_kbps(kbps, header.output_px)
     steps = None if files is None else files.ladders.get(lr_codec)
     size_px = min(ladder(wanted, lr_codec, steps).size_px, header.output_px)
+    wish = _Wish(kbps, size_px, step, fovea)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".gemino-") as folder:
-        best, passes = _search_rate(info, header, kbps, size_px, step, Path(folder))
+        best, passes = _search_rate(info, header, wish, Path(folder))
         best.path.replace(output)
     _report(best, passes, kbps, header, output, as_json)
     if best.damage is not None:
@@ -119,14 +134,13 @@ def _header(
     return Header(size_px, fps, codec, frames, files.config.name, bytes.fromhex(files.sha256))
 
 
-def _search_rate(
-    info: ClipInfo, header: Header, kbps: float, size_px: int, step: int, folder: Path
-) -> tuple[Coded, int]:
+def _search_rate(info: ClipInfo, header: Header, wish: _Wish, folder: Path) -> tuple[Coded, int]:
     """Encode until the payload is within 5 % of `kbps` or comes no closer; the best and the count.
 
     Encoders hold a rate over many seconds and within their quantisers; how far a short clip lands
     from it shows only when it is coded.
     """
+    kbps = wish.kbps
     reference_bytes = reference_budget_bytes(kbps, header.output_px)
     for_references = reference_kbps(kbps, header.output_px)
     asked = max(kbps - for_references, MIN_KBPS)
@@ -136,13 +150,13 @@ def _search_rate(
         count += 1
         config = EncoderConfig(
             header.output_px,
-            Rung(header.codec, size_px, asked),
+            Rung(header.codec, wish.size_px, asked),
             header.fps,
             reference_bytes,
             for_references,
-            foveate=True,
+            foveate=wish.fovea,
         )
-        coded = _encode_once(info, header, config, step, folder / f"{count}.gem", count)
+        coded = _encode_once(info, header, config, wish.step, folder / f"{count}.gem", count)
         if best is None or abs(coded.payload_kbps - kbps) < abs(best.payload_kbps - kbps):
             best = coded
         room = max(kbps - coded.reference_kbps, 0.1)

@@ -1,8 +1,8 @@
 """Codecs by the names that a command line gives them.
 
 vp8 vp9 av1 x265           at the full size
-gemino[-LR[-PX]][:MODEL]   Gemino; LR codec and size are the ladder's unless named; LR "even" is
-                           AV1 without a fovea
+gemino[-LR[-PX]][:MODEL]   Gemino; LR codec and size are the ladder's unless named; LR "fovea" is
+                           AV1 that looks closer at the face
 bicubic[-LR[-PX]]          an LR stream, upsampled
 """
 
@@ -20,7 +20,7 @@ from gemino.runtime import Synthesizer
 from gemino.zoo import find
 
 NO_MODEL = "none"
-_EVEN = "even"
+_FOVEA = "fovea"
 _OURS = re.compile(r"(gemino|bicubic)(?:-([a-z0-9]+?))?(?:-(\d{1,4}))?")
 
 
@@ -79,8 +79,8 @@ def _parse(name: str, models: Sequence[str]) -> Iterable[Spec]:
     if match is None or (own and match[1] != "gemino"):
         known = ", ".join(("gemino", "bicubic", *ANCHOR_CODECS))
         raise GeminoError(f"--codecs: {name} is not of {known} (docs/evaluation.md)")
-    foveate = match[1] == "gemino" and match[2] != _EVEN
-    codec = "av1" if match[1] == "gemino" and match[2] == _EVEN else match[2]
+    foveate = match[1] == "gemino" and match[2] == _FOVEA
+    codec = "av1" if foveate else match[2]
     stream = replace(_stream(name, codec, match[3]), foveate=foveate)
     if match[1] == "bicubic":
         return [Spec(name, "bicubic", stream)]
