@@ -65,7 +65,7 @@ def test_a_codec_that_fails_is_missing_and_the_rest_is_checked(
 
 def test_a_taken_port_is_worth_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        monkeypatch.setattr(checks, "SIGNALING_PORT", taken.getsockname()[1])
+        monkeypatch.setattr(checks, "DEFAULT_PORT", taken.getsockname()[1])
         check = checks._checked("tcp", checks._tcp)
     assert check.status == "note"
     assert "--listen wants --port 0" in check.says

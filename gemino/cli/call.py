@@ -36,7 +36,6 @@ Examples:
 app = edge.new_app(_EXAMPLES)
 
 _FIRST_CAMERA, _RANDOM_ROOM, _LIST = "0", "", "list"
-_LISTEN_PORT = 8765
 _PATIENCE_S = 1800.0
 """How long a person waits for another one."""
 _PARENTS_PATIENCE_S = 120.0
@@ -155,30 +154,23 @@ def call(
     local: _Local = False,
     supervised: _HiddenFlag = False,
 ) -> None:
-    # Imported here so that --help is quick and Ctrl-C meets no half-imported library.
-    from gemino.call.options import LoopbackOptions, MediaOptions, PeerOptions
+    from gemino.call.options import LoopbackOptions, MediaOptions, PeerOptions  # --help is quick
 
     if camera == _LIST:
         _print_cameras()
         return
     network = None if model == "none" else model
     media = MediaOptions(kbps, size, network, seconds, lr_codec, runtime, fovea)
-    if sum(way is not None for way in (loopback_clip, peer, listen)) != 1:
-        raise CallError("give one of --listen, --peer ROOM and --loopback CLIP; see --help")
-    source = _source(clip, loop and loopback_clip is None, camera, test_pattern)
+    _check_way(loopback_clip, peer, listen, server, token)
+    source = _source(loopback_clip, clip, loop, camera, test_pattern)
     _check_outputs(output, record_lossless)
     from gemino.cli import live, meeting
 
     if loopback_clip is not None:
-        if source is not None:
-            raise CallError("--loopback CLIP sends that clip: name no other source")
-        files = (loopback_clip, media, output, record_lossless, stats, port or 0, loop)
-        live.run_loopback(LoopbackOptions(*files), as_json=as_json)
+        asked = (loopback_clip, media, output, record_lossless, stats, port or 0, loop)
+        live.run_loopback(LoopbackOptions(*asked), as_json=as_json)
         return
-    _check_server(listen, server, token)
-    own = None
-    if listen is not None:
-        own = meeting.own_server(host, _LISTEN_PORT if port is None else port, local=local)
+    own = None if listen is None else meeting.own_server(host, port, local=local)
     options = PeerOptions(
         room=peer or listen or meeting.random_room(),
         server_url=server or "",
@@ -196,8 +188,17 @@ def call(
     live.run_peer(options, own, report, as_json=as_json)
 
 
-def _check_server(listen: str | None, server: str | None, token: str | None) -> None:
-    if listen is None and server is None:
+def _check_way(
+    loopback_clip: Path | None,
+    peer: str | None,
+    listen: str | None,
+    server: str | None,
+    token: str | None,
+) -> None:
+    """Raise CallError unless there is one way to meet the other peer."""
+    if sum(way is not None for way in (loopback_clip, peer, listen)) != 1:
+        raise CallError("give one of --listen, --peer ROOM and --loopback CLIP; see --help")
+    if peer is not None and server is None:
         raise CallError(
             "--peer needs --server ws://HOST:PORT/ws; gemino signal runs one, --listen brings one"
         )
@@ -205,15 +206,20 @@ def _check_server(listen: str | None, server: str | None, token: str | None) -> 
         raise CallError("--listen is the server itself: leave --server and --token out")
 
 
-def _source(clip: Path | None, loop: bool, camera: str | None, pattern: bool) -> "Source | None":
-    """What is to be sent; raises CallError where that is two things at once."""
+def _source(
+    loopback_clip: Path | None, clip: Path | None, loop: bool, camera: str | None, pattern: bool
+) -> "Source | None":
+    """What a peer is to send; raises CallError where that is two things at once."""
     from gemino.call.camera import CameraSource
     from gemino.call.devices import check_camera
     from gemino.call.sources import ClipSource, PatternSource
 
-    if (clip is not None) + (camera is not None) + pattern > 1:
+    sources = (clip is not None) + (camera is not None) + pattern
+    if loopback_clip is not None and sources:
+        raise CallError("--loopback CLIP sends that clip: name no other source")
+    if sources > 1:
         raise CallError("send one of --camera, --input and --test-pattern")
-    if loop and clip is None:
+    if loop and clip is None and loopback_clip is None:
         raise CallError("--loop goes with --input CLIP")
     if camera is not None:
         check_camera(camera)

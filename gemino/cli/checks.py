@@ -15,6 +15,7 @@ from gemino.call.camera import CameraSource
 from gemino.call.devices import list_cameras
 from gemino.call.pattern import draw_pattern
 from gemino.call.receiver import REBUILDERS
+from gemino.cli.meeting import DEFAULT_PORT
 from gemino.config import LrCodec, Rung, Sampling
 from gemino.errors import GeminoError
 from gemino.frames import Frame
@@ -27,7 +28,6 @@ from gemino.zoo import find
 Status = Literal["ok", "note", "missing"]
 
 SIZES_PX = (512, 1024)
-SIGNALING_PORT = 8765
 LIVE_FPS = 30.0
 _SPARE = 1.2
 """A call also decodes, records and takes packets in."""
@@ -166,11 +166,11 @@ def _tcp() -> tuple[Status, str, dict[str, Any]]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind(("0.0.0.0", SIGNALING_PORT))  # noqa: S104 - as --listen does
+            listener.bind(("0.0.0.0", DEFAULT_PORT))  # noqa: S104 - as --listen does
         except OSError as error:
-            says = f"port {SIGNALING_PORT} is not free ({error.strerror}): --listen wants --port 0"
+            says = f"port {DEFAULT_PORT} is not free ({error.strerror}): --listen wants --port 0"
             return "note", says, {"free": False}
-    return "ok", f"port {SIGNALING_PORT} is free for --listen", {"free": True}
+    return "ok", f"port {DEFAULT_PORT} is free for --listen", {"free": True}
 
 
 def _network(model: str | None, runtime: Runtime, seconds: float) -> Iterator[Check]:

@@ -16,6 +16,7 @@ from signaling import SignalingServer, StartError
 
 _ALL_IPV4, _ALL_IPV6 = "0.0.0.0", "::"  # noqa: S104 - that the other side gets here is the point
 _HERE = "127.0.0.1"
+DEFAULT_PORT = 8765
 _LOCAL = {_ALL_IPV4: _HERE, _ALL_IPV6: "::1"}
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that are taken for one another
 _FAR_AWAY = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}  # RFC 5737, RFC 3849
@@ -29,9 +30,10 @@ class OwnServer:
     port: int
 
 
-def own_server(host: str | None, port: int, *, local: bool) -> OwnServer:
+def own_server(host: str | None, port: int | None, *, local: bool) -> OwnServer:
     """Where --listen listens: everywhere, unless told otherwise or both peers are here."""
-    return OwnServer(host or (_HERE if local else _ALL_IPV4), port)
+    place = host or (_HERE if local else _ALL_IPV4)
+    return OwnServer(place, DEFAULT_PORT if port is None else port)
 
 
 def random_room() -> str:
