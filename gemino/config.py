@@ -130,7 +130,7 @@ class ModelConfig:
 REFERENCES_HELD = 8
 """A receiver keeps the newest so many, and a sender counts on it."""
 _REFERENCE_SHARE = 0.45
-_REFERENCE_BYTES_PER_PX = 24
+_REFERENCE_BYTES_PER_PX = (24.0, 40.0)
 _MIN_REFERENCE_BYTES = 4_000
 
 
@@ -141,18 +141,24 @@ def reference_kbps(total_kbps: float, output_px: int) -> float:
     At 15 kbps and 512 px, of 20, 33, 40 and 47 %, the last gave a head that moves a third less
     LPIPS than the first, and heads that hardly move the same within a tenth.
     """
-    most_bytes = REFERENCES_HELD * _REFERENCE_BYTES_PER_PX * output_px
+    most_bytes = REFERENCES_HELD * _most_bytes(total_kbps, output_px)
     return min(_REFERENCE_SHARE * total_kbps, most_bytes * 8 / 1000 / REFERENCE_AMORTISATION_S)
 
 
 def reference_budget_bytes(total_kbps: float, output_px: int) -> int:
-    """Most bytes of one reference in a stream of `total_kbps`: 12 kB at 512 px.
+    """Most bytes of one reference in a stream of `total_kbps`: 12 kB at 512 px, 20 from 40 kbps on.
 
-    A plain picture needs half of that, and `video.reference` stops there.
+    A plain picture needs less, and `video.reference` stops there.
     """
     minute_bytes = reference_kbps(total_kbps, output_px) * 125 * REFERENCE_AMORTISATION_S
-    most = min(minute_bytes / 2, _REFERENCE_BYTES_PER_PX * output_px)
+    most = min(minute_bytes / 2, _most_bytes(total_kbps, output_px))
     return int(max(most, _MIN_REFERENCE_BYTES))
+
+
+def _most_bytes(total_kbps: float, output_px: int) -> float:
+    """A reference as good as a stream of that rate has use for: a byte a pixel of side and kbps."""
+    least, most = _REFERENCE_BYTES_PER_PX
+    return min(max(total_kbps, least), most) * output_px
 
 
 _SMOOTH_KBPS = 60.0

@@ -99,6 +99,9 @@ async def negotiate(
         with payload.av1_known():
             await offering.setRemoteDescription(answering.localDescription)
         agreed = [payload.agreed_codec(transceiver) for transceiver in transceivers]
+        for peer, other in ((offering, answering), (answering, offering)):
+            says_so = "a=fmtp:103 x-gemino-fovea=1" in other.localDescription.sdp
+            assert payload.knows_fovea(peer) == says_so == ("AV1" in other.localDescription.sdp)
     finally:
         await asyncio.gather(offering.close(), answering.close())
     return agreed[0], agreed[1], offering.localDescription.sdp, answering.localDescription.sdp
