@@ -7,7 +7,8 @@ picture that the receiver takes detail from, goes along with
 - a frame after `request_reference` (the receiver lost them, or has just joined),
 - a frame after a change of scene, while none of the references fits the scene,
 - a frame that is unlike all references so far, as long as `reference_kbps` pays for it: a head
-  turned, a mouth open, a hand up. No minute holds more than a minute's worth.
+  turned, a mouth open, a hand up. No minute holds more than a minute's worth, nor more than a
+  receiver keeps.
 
 Two references are never closer than `reference_min_interval_s`: one that is due earlier waits. But
 a new scene waits for former scenes alone, not for a pose that was sent the moment before.
@@ -170,7 +171,8 @@ class _ReferenceSchedule:
         self._previous = seen
         # A cut that comes back before its reference could be sent needs none.
         self._scene_changed = unlike > SCENE_CHANGE and (cut or self._scene_changed)
-        novel = unlike > _NOVEL and spent + self._price <= self._minute_bytes
+        room = len(self._paid) < REFERENCES_HELD  # one more would push out one of the same minute
+        novel = unlike > _NOVEL and room and spent + self._price <= self._minute_bytes
         # A new scene may cost a minute's worth more, but no more: some clips are all cuts.
         cut = self._scene_changed and (not self._minute_bytes or spent <= 2 * self._minute_bytes)
         wanted = self.wanted or novel

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gemino.config import EncoderConfig, Rung
+from gemino.config import REFERENCES_HELD, EncoderConfig, Rung
 from gemino.encoder import EncodedFrame, Encoder
 from gemino.frames import Frame, prepare, resize
 from gemino.media import read_frames
@@ -216,3 +216,11 @@ def test_references_do_not_depend_on_the_fovea(webcam: list[Frame], address: lis
         both.append([one.reference for one in encode_all(Encoder(config), clip)])
     assert both[0] == both[1]
     assert sum(reference is not None for reference in both[0]) == 2
+
+
+def test_no_more_references_a_minute_than_a_receiver_holds(webcam: list[Frame]) -> None:
+    """However much the rate would pay for: the first ones would be pushed out."""
+    config = replace(CONFIG, reference_kbps=400.0, reference_min_interval_s=0.01)
+    drifting = [np.roll(webcam[0], 6 * turn, 1) for turn in range(24)]
+    sent = list(encode_all(Encoder(config), drifting))
+    assert len(reference_at(sent)) == REFERENCES_HELD
