@@ -29,6 +29,7 @@ CALL: dict[str, Any] = {
     "frames_neural": 200,
     "first_neural_s": 1.2,
     "lr_px": 128,
+    "lr_codec": "vp8",
     "lr_kbps": 13.6,
     "audio_kbps": 8.1,
     "synthesize_ms": {"p50": 14.0, "p95": 20.0},
