@@ -49,18 +49,17 @@ class Governor:
         self._came_at.append(media_time_s)
 
     def rebuilt(self, seconds: float, now: float) -> bool:
-        """Account for a picture that took `seconds` to rebuild; whether `size_px` has changed."""
+        """Account for a picture of `size_px` that took `seconds`; whether `size_px` has changed."""
         self._spent_s.append(seconds)
         interval_s = self._interval_s()
         if interval_s is None or len(self._spent_s) < _FRAMES:
             return False
         share = median(self._spent_s) / (interval_s * self._workers)
         if share > _TOO_MUCH:
-            return self._lower(now)
+            return self._lower(share, now)
         if not self._level:
             return False
-        larger = (self._sizes[self._level - 1] / self.size_px) ** 2
-        if share * larger > _ROOM:
+        if self._at(self._level - 1, share) > _ROOM:
             self._roomy_since = None
             return False
         if self._roomy_since is None:
@@ -78,14 +77,22 @@ class Governor:
         places = list(self._came_at)
         return median(after - before for before, after in pairwise(places))
 
-    def _lower(self, now: float) -> bool:
+    def _lower(self, share: float, now: float) -> bool:
+        """Go down to the first size that should be in time; each change costs a second."""
         if self._level + 1 == len(self._sizes):
             return False
+        level = self._level + 1
+        while level + 1 < len(self._sizes) and self._at(level, share) > _TOO_MUCH:
+            level += 1
         failed = self._raised_at is not None and now - self._raised_at < _PROBATION_S
         self._patience_s = min(2 * self._patience_s, _MOST_PATIENCE_S) if failed else _PATIENCE_S
         self._raised_at = None
-        self._move(self._level + 1)
+        self._move(level)
         return True
+
+    def _at(self, level: int, share: float) -> float:
+        """What `share` should be at another level: time goes with the pixels."""
+        return share * (self._sizes[level] / self.size_px) ** 2
 
     def _move(self, level: int) -> None:
         self._level = level

@@ -62,6 +62,7 @@ class Viewer:
         self._closing = False
         self._codec: LrCodec = "vp8"
         self._governor = Governor((size_px,), REBUILDERS)
+        self._drawn_px = size_px
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
         self._thread.start()
@@ -110,7 +111,7 @@ class Viewer:
         )
         synthesizer = decoder.synthesizer
         self._governor = Governor(synthesizer.drawable_px, REBUILDERS)
-        drawn_px = self._governor.size_px
+        self._drawn_px = asked_px = self._governor.size_px
         shower.start()
         self.ready.set()
         try:
@@ -123,9 +124,9 @@ class Viewer:
                     for reference in references:
                         beside.submit(self._use, decoder, reference)
                     decoder = self._play(decoder, batch, pool, under_way)
-                    if drawn_px != self._governor.size_px:
-                        drawn_px = self._governor.size_px
-                        beside.submit(self._draw_at, synthesizer, drawn_px)
+                    if asked_px != self._governor.size_px:
+                        asked_px = self._governor.size_px
+                        beside.submit(self._draw_at, synthesizer, asked_px)
         finally:
             under_way.put(None)
             shower.join()
@@ -160,6 +161,7 @@ class Viewer:
             self.failure = CallError(f"pictures cannot be drawn at {size_px} px: {error}")
         else:
             logger.info("the network draws %d px now", size_px)
+            self._drawn_px = size_px
             own = size_px == synthesizer.output_px
             self._counters.drawn_px = 0 if own else size_px
 
@@ -200,7 +202,8 @@ class Viewer:
             self._counters.frames += 1
             self._counters.frames_neural += decoded.neural
             self._counters.synthesize_ms.add(decoded.synthesize_ms)
-            if decoded.neural:
+            # While another size is made ready, pictures of the old one say nothing about it.
+            if decoded.neural and self._drawn_px == self._governor.size_px:
                 self._governor.rebuilt(decoded.synthesize_ms / 1000, time.monotonic())
             self._counters.lr_px = decoded.lr_px
             self._counters.lr_codec = due.picture.codec
