@@ -8,6 +8,7 @@ again after twice as long.
 No clock: `now` (seconds, monotonic) is an argument.
 """
 
+import threading
 from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
@@ -22,7 +23,7 @@ _PROBATION_S = 10.0
 
 
 class Governor:
-    """Decides how large the network draws.
+    """Decides how large the network draws; one thread may tell what comes, another what is done.
 
     sizes_px: to choose from, the largest first. workers: frames that are rebuilt at a time.
     """
@@ -31,6 +32,7 @@ class Governor:
         self._sizes = sizes_px
         self._workers = workers
         self._level = 0
+        self._lock = threading.Lock()  # of `_came_at`, which both threads touch
         self._spent_s: deque[float] = deque(maxlen=_FRAMES)
         self._came_at: deque[float] = deque(maxlen=_FRAMES + 1)
         self._roomy_since: float | None = None
@@ -44,9 +46,10 @@ class Governor:
 
     def came(self, media_time_s: float) -> None:
         """Account for a picture that is due for rebuilding, by its time in the media."""
-        if self._came_at and media_time_s <= self._came_at[-1]:
-            self._came_at.clear()
-        self._came_at.append(media_time_s)
+        with self._lock:
+            if self._came_at and media_time_s <= self._came_at[-1]:
+                self._came_at.clear()
+            self._came_at.append(media_time_s)
 
     def rebuilt(self, seconds: float, now: float) -> bool:
         """Account for a picture of `size_px` that took `seconds`; whether `size_px` has changed."""
@@ -72,9 +75,10 @@ class Governor:
 
     def _interval_s(self) -> float | None:
         """The usual time from one picture to the next, as the sender took them."""
-        if len(self._came_at) <= _FRAMES // 2:
+        with self._lock:
+            places = list(self._came_at)
+        if len(places) <= _FRAMES // 2:
             return None
-        places = list(self._came_at)
         return median(after - before for before, after in pairwise(places))
 
     def _lower(self, share: float, now: float) -> bool:

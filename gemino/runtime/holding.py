@@ -107,8 +107,12 @@ class Holding(Generic[Features]):
             if previous is not None and difference(seen, previous) > SCENE_CHANGE:
                 self._cut = True
                 self._of_scene.clear()
-            alike = (r for r in self._references if difference(seen, r.thumbnail) <= SAME_SCENE)
-            self._of_scene.update(r.number for r in alike)
+            # Only of those still held: however many a peer sends, this stays small.
+            self._of_scene = {
+                r.number
+                for r in self._references
+                if r.number in self._of_scene or difference(seen, r.thumbnail) <= SAME_SCENE
+            }
 
     def choose(self, lr: Frame, sampling: Sampling) -> Choice[Features] | None:
         """The reference that is most like `lr` [s, s, 3], straightened.
@@ -170,3 +174,45 @@ class Holding(Generic[Features]):
             self._ready[key] = features
             if len(self._ready) > _KEPT_SAMPLINGS * REFERENCES_HELD:
                 self._ready.popitem(last=False)
+
+
+class HoldingSynthesizer(Generic[Features]):
+    """What every network's synthesizer does with references, whichever runtime draws.
+
+    drawable_px: sizes that the network can draw, the output's first.
+    """
+
+    def __init__(self, output_px: int, drawable_px: tuple[int, ...]) -> None:
+        self.output_px = output_px
+        self.drawable_px = drawable_px
+        self._holding = Holding(self._prepare, output_px)
+
+    @property
+    def neural(self) -> bool:
+        """Whether there is a reference to draw with."""
+        return len(self._holding) > 0
+
+    def add_reference(self, reference: Frame) -> None:
+        """Hold `reference`, square RGB of any size, for the pictures to come."""
+        self._holding.add(resize(reference, self.output_px))
+
+    def forget_references(self) -> None:
+        """Hold none any more."""
+        self._holding.forget()
+
+    def watch(self, lr: Frame) -> None:
+        """Look for cuts: every LR picture [s, s, 3] in order, straightened, shown or not."""
+        self._holding.watch(lr)
+
+    def draw_at(self, size_px: int) -> None:
+        """Have the network draw at another of `drawable_px`; takes a second, beside the frames.
+
+        Raises ValueError for a size that is none of them.
+        """
+        if size_px not in self.drawable_px:
+            raise ValueError(f"size_px must be one of {self.drawable_px}, not {size_px}")
+        self._holding.draw_at(size_px)
+
+    def _prepare(self, reference: Frame, sampling: Sampling) -> Features:
+        """A reference of the size to be drawn, made ready for this sampling."""
+        raise NotImplementedError

@@ -17,7 +17,7 @@ from gemino.frames import Frame, resize
 from gemino.graphs import GRAPH_NAMES, Graphs
 from gemino.rate import rung_vector
 from gemino.runtime.fullscale import Plane, compose, grid, warp_band
-from gemino.runtime.holding import Holding
+from gemino.runtime.holding import Holding, HoldingSynthesizer
 from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.views import view
 from gemino.sampling import glimpse
@@ -41,7 +41,7 @@ class _Held(NamedTuple):
     band: Plane
 
 
-class OnnxSynthesizer:
+class OnnxSynthesizer(HoldingSynthesizer[_Held]):
     """An exported model and its references; as `TorchSynthesizer` in every other respect.
 
     graphs: by name; whoever wants to see what goes through one may wrap it. threads: CPU threads
@@ -61,34 +61,14 @@ class OnnxSynthesizer:
                 f"{files.path}: draws pictures of {stored.output_px} px, not {output_px}; "
                 f"export the model with --size {output_px}"
             )
+        super().__init__(output_px, (output_px,))  # its graphs draw one size
         self.name = files.config.name
-        self.output_px = output_px
-        self.drawable_px: tuple[int, ...] = (output_px,)
         self.precision = stored.precision
         keep_freed_memory()
         cv2.setNumThreads(threads)  # for the whole process: OpenCV knows no other way
         self._places = grid(output_px)
         self.graphs: dict[str, Graph] = {name: _open(stored, name, threads) for name in GRAPH_NAMES}
-        self._holding = Holding(self._prepare, output_px)
         self._warm_up(stored)
-
-    @property
-    def neural(self) -> bool:
-        return len(self._holding) > 0
-
-    def add_reference(self, reference: Frame) -> None:
-        """Hold `reference`, square RGB of any size, for the pictures to come."""
-        self._holding.add(resize(reference, self.output_px))
-
-    def forget_references(self) -> None:
-        self._holding.forget()
-
-    def watch(self, lr: Frame) -> None:
-        """Look for cuts: every LR picture [s, s, 3] in order, straightened, shown or not."""
-        self._holding.watch(lr)
-
-    def draw_at(self, size_px: int) -> None:
-        """Its graphs draw one size."""
 
     def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
         """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8, straightened.

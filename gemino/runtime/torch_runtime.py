@@ -21,7 +21,7 @@ from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
 from gemino.nn.model import GeminoNet, build
 from gemino.rate import rung_vector
-from gemino.runtime.holding import Holding
+from gemino.runtime.holding import Holding, HoldingSynthesizer
 from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.programs import Held, Parts, Program, record, to_tensor
 from gemino.sampling import glimpse
@@ -34,7 +34,7 @@ _TIMED = Sampling(128)
 _TIMED_OUTPUT_PX = 512  # not the largest: opening a model should not take seconds
 
 
-class TorchSynthesizer:
+class TorchSynthesizer(HoldingSynthesizer[Held]):
     """A model and its references. Before the first reference it upsamples classically.
 
     Of the references held, each picture takes its detail from the one that is most like it, and
@@ -59,40 +59,17 @@ class TorchSynthesizer:
     ) -> None:
         if not OUTPUT_SIZES_PX[0] <= output_px <= OUTPUT_SIZES_PX[-1] or output_px % 8:
             raise ValueError(f"output_px must be a multiple of 8 in 256..1024, not {output_px}")
+        super().__init__(output_px, (output_px, *(px for px in _SMALLER_PX if px < output_px)))
         self.name = files.config.name
-        self.output_px = output_px
         self.device = _device(device)
         self._threads = threads
         keep_freed_memory()
         cv2.setNumThreads(threads)  # for the whole process: OpenCV knows no other way
         model = load_network(files).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.drawable_px = (output_px, *(px for px in _SMALLER_PX if px < output_px))
-        self._holding = Holding(self._prepare, output_px)
         if precision == "auto":
             precision = self._faster(model)
         self._use(model, precision)
         self._time_frames()  # warms up: the first frame of a call should not take a second
-
-    @property
-    def neural(self) -> bool:
-        return len(self._holding) > 0
-
-    def add_reference(self, reference: Frame) -> None:
-        """Hold `reference`, square RGB of any size, for the pictures to come."""
-        self._holding.add(resize(reference, self.output_px))
-
-    def forget_references(self) -> None:
-        self._holding.forget()
-
-    def watch(self, lr: Frame) -> None:
-        """Look for cuts: every LR picture [s, s, 3] in order, straightened, shown or not."""
-        self._holding.watch(lr)
-
-    def draw_at(self, size_px: int) -> None:
-        """Have the network draw at another of `drawable_px`; takes a second, beside the frames."""
-        if size_px not in self.drawable_px:
-            raise ValueError(f"size_px must be one of {self.drawable_px}, not {size_px}")
-        self._holding.draw_at(size_px)
 
     def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
         """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8, straightened.
