@@ -36,16 +36,16 @@ Streams = Mapping[StreamKind, tuple[float, tuple[float, ...]]]
 
 # From each codec's floor up to where the next size takes over.
 STREAMS: Streams = {
-    StreamKind("vp8", 64): (0.03, (5.0, 8.0)),
-    StreamKind("vp8", 128): (0.15, (9.0, 12.0, 15.0, 20.0)),
-    StreamKind("vp8", 192): (0.04, (13.0, 18.0, 26.0)),
-    StreamKind("vp8", 256): (0.06, (22.0, 32.0, 50.0)),
-    StreamKind("av1", 64): (0.04, (5.0, 7.0)),
-    StreamKind("av1", 128): (0.14, (6.0, 8.0, 11.0, 15.0)),
-    StreamKind("av1", 192): (0.05, (9.0, 12.0, 16.0, 24.0)),
-    StreamKind("av1", 256): (0.12, (12.0, 20.0, 30.0, 45.0)),
-    StreamKind("av1", 128, foveated=True): (0.27, (6.0, 8.0, 11.0, 15.0)),
-    StreamKind("av1", 192, foveated=True): (0.10, (10.0, 16.0, 26.0)),
+    StreamKind("vp8", 64): (0.02, (5.0, 8.0)),
+    StreamKind("vp8", 128): (0.12, (9.0, 12.0, 15.0, 20.0)),
+    StreamKind("vp8", 192): (0.03, (13.0, 18.0, 26.0)),
+    StreamKind("vp8", 256): (0.05, (22.0, 32.0, 50.0)),
+    StreamKind("av1", 64): (0.03, (5.0, 7.0)),
+    StreamKind("av1", 128): (0.38, (6.0, 8.0, 11.0, 15.0)),
+    StreamKind("av1", 192): (0.09, (9.0, 12.0, 16.0, 24.0)),
+    StreamKind("av1", 256): (0.16, (12.0, 20.0, 30.0, 45.0)),
+    StreamKind("av1", 128, foveated=True): (0.08, (6.0, 8.0, 11.0, 15.0)),
+    StreamKind("av1", 192, foveated=True): (0.04, (10.0, 16.0, 26.0)),
 }
 _DISTURBED = 0.4
 _ON_FACE = 0.35
