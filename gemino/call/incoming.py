@@ -8,12 +8,13 @@ from collections.abc import Awaitable
 from aiortc import RTCPeerConnection
 
 from gemino.call.audio import SAMPLE_RATE_HZ, Samples, SoundTrack
+from gemino.call.display import ShownFrame
 from gemino.call.jitter import Packet, PictureBuffer, unwrap
 from gemino.call.options import PeerOptions
 from gemino.call.payload import VideoTap, tap_audio
 from gemino.call.playout import VIDEO_CLOCK_HZ
 from gemino.call.receiver import Viewer
-from gemino.call.recorder import LogRow, Recorder, ShownFrame
+from gemino.call.recorder import LogRow, Recorder
 from gemino.call.references import ReferenceReceiver
 from gemino.call.stats import Counters, kbps
 from gemino.errors import GeminoError
@@ -189,6 +190,8 @@ class Incoming:
         if self._capture is not None and self._options.local:
             taken_s = self._captured_s(shown.timestamp)
             self.counters.latency_ms.add((shown.shown_s - taken_s) * 1000)
+        for display in self._options.displays:
+            display.show(shown)
         if self.recorder is not None:
             self.recorder.write(shown)
 

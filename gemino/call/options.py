@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from gemino.call.display import Display
 from gemino.call.sources import Source
 from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX, LrCodec
 from gemino.errors import CallError
@@ -52,13 +53,14 @@ class MediaOptions:
 
 @dataclass(frozen=True, slots=True)
 class PeerOptions:
-    """One peer: it sends its `source` if there is one, and receives if there is an `output`.
+    """One peer: it sends its `source` if there is one, and receives if there is an `output`, a
+    lossless one or a display.
 
     room, server_url: where the peers meet; token: for a server that asks for one. output: .mp4 or
     .mkv of what is shown. lossless: .mkv, every shown frame bit for bit. frame_log: JSON lines, one
     per frame sent or shown. stats: JSON lines, one a second. local: use 127.0.0.1 and nothing else;
     both peers are on this machine. supervised: leave when standard input closes. wait_s: how long
-    to wait for the other peer.
+    to wait for the other peer. displays: open ones, for whoever opened them to close.
     """
 
     room: str
@@ -73,6 +75,7 @@ class PeerOptions:
     local: bool = False
     supervised: bool = False
     wait_s: float = 120.0
+    displays: tuple[Display, ...] = ()
 
     def __post_init__(self) -> None:
         if self.source is None and not self.receives:
@@ -82,7 +85,7 @@ class PeerOptions:
 
     @property
     def receives(self) -> bool:
-        return self.output is not None or self.lossless is not None
+        return bool(self.output or self.lossless or self.displays)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from gemino.call.sender import PictureSender
 from gemino.call.slot import LrSlot
 from gemino.call.sources import Feed
 from gemino.call.stats import Counters
-from gemino.call.tracks import AudioTrack, VideoTrack
+from gemino.call.tracks import AudioTrack, SourceFrame, VideoTrack
 from gemino.config import EncoderConfig, LrCodec
 from gemino.errors import GeminoError
 from gemino.wire import (
@@ -63,6 +63,8 @@ class Outgoing:
         self._references = ReferenceSender(budget.reference_pace_kbps)
         keep_log = options.frame_log is not None
         self.video = VideoTrack(feed.pictures, feed.clock, keep_log=keep_log)
+        self._displays = options.displays
+        self.video.watch = self._show_self
         self._lr = LrSlot(self._pictures.encode, codec)
         self.audio = None if feed.sound is None else AudioTrack(feed.sound, feed.clock)
         self._opus = OpusEncoder(AUDIO_KBPS)
@@ -166,6 +168,10 @@ class Outgoing:
         """Stop reading the source and making references."""
         self._feed.close()
         self._pictures.close()
+
+    def _show_self(self, frame: SourceFrame) -> None:
+        for display in self._displays:
+            display.show_self(frame.frame, self.clock.start_s + frame.time_s)
 
     def _times(self, now: float) -> list[Message]:
         messages: list[Message] = []

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from gemino.call.display import ShownFrame
 from gemino.call.governor import Governor
 from gemino.call.jitter import Picture
 from gemino.call.playout import DuePicture, Playout
-from gemino.call.recorder import ShownFrame
 from gemino.call.stats import Counters
 from gemino.config import REFERENCES_HELD, LrCodec
 from gemino.decoder import DecodedFrame, Decoder

@@ -3,13 +3,12 @@
 import json
 import queue
 import threading
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from gemino.call.audio import SAMPLE_RATE_HZ, Samples
+from gemino.call.display import ShownFrame
 from gemino.errors import MediaError
-from gemino.frames import Frame
 from gemino.media import MovieWriter
 
 _DEPTH = 45
@@ -17,22 +16,6 @@ _NOMINAL_FPS = Fraction(30)
 
 LogRow = dict[str, float]
 """One frame of a log: names to numbers (and truth values), as JSON lines hold them."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ShownFrame:
-    """One frame as the receiver shows it.
-
-    frame: uint8 [S, S, 3]. media_time_s: since the first picture. timestamp: its RTP timestamp.
-    shown_s: when (time.monotonic). neural: rebuilt by the network. lr_px: side of its LR picture.
-    """
-
-    frame: Frame
-    media_time_s: float
-    timestamp: int
-    shown_s: float
-    neural: bool
-    lr_px: int
 
 
 class Recorder:

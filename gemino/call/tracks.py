@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol, TypeVar
@@ -100,7 +101,8 @@ class VideoTrack(MediaStreamTrack):
     """A source's frames when they are due.
 
     sent: how many were handed over. latest: (index, time_s) of the last of them. log: the same of
-    all of them where keep_log says so, else empty: a call may last for hours.
+    all of them where keep_log says so, else empty: a call may last for hours. watch: called with
+    each, on the event loop.
     """
 
     kind = "video"
@@ -112,6 +114,7 @@ class VideoTrack(MediaStreamTrack):
         self.latest: tuple[int, float] | None = None
         self.log: list[tuple[int, float]] = []
         self.failure: GeminoError | None = None
+        self.watch: Callable[[SourceFrame], None] | None = None
         self._keep_log = keep_log
         self._pictures = pictures
         self._clock = clock
@@ -135,6 +138,8 @@ class VideoTrack(MediaStreamTrack):
             self.latest = frame.index, frame.time_s
             if self._keep_log:
                 self.log.append(self.latest)
+            if self.watch is not None:
+                self.watch(frame)
             picture = av.VideoFrame.from_ndarray(frame.frame, format="rgb24")
             picture.pts = round(frame.time_s * VIDEO_CLOCK_RATE)
             picture.time_base = VIDEO_TIME_BASE

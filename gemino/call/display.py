@@ -1,0 +1,43 @@
+"""Where the pictures of a call go while it runs: a window, a page, a virtual camera, a movie."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from gemino.frames import Frame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownFrame:
+    """One frame as the receiver shows it.
+
+    frame: uint8 [S, S, 3]. media_time_s: since the first picture. timestamp: its RTP timestamp.
+    shown_s: when (time.monotonic). neural: rebuilt by the network. lr_px: side of its LR picture.
+    """
+
+    frame: Frame
+    media_time_s: float
+    timestamp: int
+    shown_s: float
+    neural: bool
+    lr_px: int
+
+
+class Display(Protocol):
+    """Takes pictures as the call shows and sends them; `PeerOptions.displays` holds some.
+
+    Both methods are called in threads that the call needs: they return at once, keep the frame
+    without a change to it, and raise nothing. Of frames that come too fast the newest wins.
+    Whoever opens a display closes it after the call.
+    """
+
+    def show(self, shown: ShownFrame) -> None:
+        """A frame of the other side, as it is shown; in a thread of the viewer, in order."""
+
+    def show_self(self, frame: Frame, taken_s: float) -> None:
+        """A frame of our own, uint8 [S, S, 3], as it is sent; on the event loop, in order.
+
+        taken_s: when it was taken (time.monotonic).
+        """
+
+    def close(self) -> None:
+        """Show nothing more; blocks for a moment, a second call does nothing."""
