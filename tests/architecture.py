@@ -19,7 +19,7 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
         name: (name,)
         for name in ("likeness", "sampling", "wire", "media", "video", "container", "nn", "faces")
     },
-    {"models": ("zoo", "graphs", "runtime"), "attention": ("attention",)},
+    {"models": ("zoo", "graphs", "adapters", "runtime"), "attention": ("attention",)},
     {"encoder": ("encoder",), "decoder": ("decoder",)},
     {"training": ("training",), "evaluation": ("evaluation", "timing"), "call": ("call",)},
     {"roof": ("cli", "__init__")},

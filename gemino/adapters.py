@@ -1,0 +1,148 @@
+"""Adapters as files: small, and never opened without being checked.
+
+A personal adapter is a folder with `adapter.safetensors` (and a card and pictures for people). Its
+tensors are float16, NAME.up, NAME.down and NAME.shift for each convolution NAME that it changes
+(`gemino.nn.adapter`); its metadata hold `format`, `name` of the person, and `base` and
+`base_sha256`, name and checksum of the weights that it was trained on. On others it means nothing.
+It may come from a peer: size, header, shapes and values are bounded here, whether they fit the
+network is checked where they meet it. This module knows nothing of torch.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from gemino.errors import ModelError
+from gemino.zoo import ModelFiles
+
+MAX_ADAPTER_BYTES = 500_000
+FILE = "adapter.safetensors"
+FORMAT = "gemino-adapter-1"
+_MAX_HEADER_BYTES = 64 * 1024
+_MAX_TENSORS = 512
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TENSOR = re.compile(r"[a-z0-9_.]{1,96}\.(up|down|shift)")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MOST = 64.0  # of any value; honest ones are below 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AdapterFile:
+    """An adapter that was read. name: the person's. base, base_sha256: the weights it is for.
+
+    sha256: of the file. tensors: float16, by name.
+    """
+
+    name: str
+    base: str
+    base_sha256: str
+    sha256: str
+    tensors: Mapping[str, NDArray[np.float16]] = field(repr=False)
+
+    def check_base(self, files: ModelFiles) -> None:
+        """Raises ModelError unless `files` are the weights that this adapter was trained on."""
+        if self.base_sha256 != files.sha256:
+            raise ModelError(
+                f"adapter {self.name!r} was trained on another model ({self.base}, SHA-256 "
+                f"{self.base_sha256[:12]}...) than {files.config.name} ({files.sha256[:12]}...); "
+                "name that model, or run gemino personalize again"
+            )
+
+
+def folders() -> list[Path]:
+    """Where personal adapters lie: below the working folder, or in a checkout."""
+    return [Path("models") / "personal", Path(__file__).resolve().parents[1] / "models/personal"]
+
+
+def find(name_or_path: str | Path) -> AdapterFile:
+    """The adapter of that name, in that folder or file. ModelError where it is missing or bad."""
+    path = Path(name_or_path)
+    if isinstance(name_or_path, str) and _NAME.fullmatch(name_or_path):
+        places = [folder / name_or_path / FILE for folder in folders()]
+        path = next((place for place in places if place.is_file()), path)
+    if path.is_dir():
+        path /= FILE
+    if not path.is_file():
+        raise ModelError(
+            f"no adapter {str(name_or_path)!r}; make one with gemino personalize VIDEO --name "
+            f"{Path(name_or_path).name}, or name its folder"
+        )
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_ADAPTER_BYTES + 1)
+    except OSError as exc:
+        raise ModelError(f"{path}: cannot be read ({exc.strerror})") from exc
+    try:
+        return parse(data)
+    except ModelError as exc:
+        raise ModelError(f"{path}: {exc}") from exc
+
+
+def parse(data: bytes) -> AdapterFile:
+    """The adapter in `data`, from a file or a peer. ModelError where it is none."""
+    if len(data) > MAX_ADAPTER_BYTES:
+        raise ModelError(f"is larger than {MAX_ADAPTER_BYTES} bytes, no adapter")
+    metadata = _metadata(data)
+    if metadata.get("format") != FORMAT:
+        raise ModelError(f"is no adapter of format {FORMAT}")
+    name, base, sha256 = (metadata.get(key, "") for key in ("name", "base", "base_sha256"))
+    if not (_NAME.fullmatch(name) and _NAME.fullmatch(base) and _SHA256.fullmatch(sha256)):
+        raise ModelError("does not say whose adapter it is and for which weights")
+    try:
+        tensors = load(data)
+    except (SafetensorError, KeyError, ValueError, TypeError) as exc:
+        raise ModelError("is a damaged adapter; fetch or train it again") from exc
+    if not tensors:
+        raise ModelError("is an adapter that changes nothing")
+    for key, values in tensors.items():
+        if not _TENSOR.fullmatch(key) or values.dtype != np.float16:
+            raise ModelError(f"holds {key[:96]!r} of type {values.dtype}, which no adapter has")
+        if not values.size or values.ndim not in (1, 2, 4):
+            raise ModelError(f"holds {key} of shape {values.shape}, which no adapter has")
+        if not np.isfinite(values).all() or np.abs(values).max() > _MOST:
+            raise ModelError(f"holds values in {key} that no training gives; train it again")
+    return AdapterFile(name, base, sha256, hashlib.sha256(data).hexdigest(), tensors)
+
+
+def to_bytes(name: str, base: ModelFiles, tensors: Mapping[str, NDArray[np.floating]]) -> bytes:
+    """`tensors`, trained on `base`, as a file that `parse` reads. ValueError for a bad name.
+
+    Raises ModelError where that file would be too large or hold what no adapter may.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"a name is letters, digits, '.', '_' and '-', not {name!r}")
+    metadata = {
+        "format": FORMAT,
+        "name": name,
+        "base": base.config.name,
+        "base_sha256": base.sha256,
+    }
+    halves = {key: np.ascontiguousarray(x, np.float16) for key, x in sorted(tensors.items())}
+    data = save(halves, metadata)
+    parse(data)
+    return data
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The strings that a safetensors file holds in its header beside its tensors."""
+    length = int.from_bytes(data[:8], "little")
+    if not 2 <= length <= min(_MAX_HEADER_BYTES, len(data) - 8):
+        raise ModelError("is no adapter: it has no header that makes sense")
+    try:
+        header = json.loads(data[8 : 8 + length])
+    except (ValueError, RecursionError) as exc:
+        raise ModelError("is no adapter: its header is damaged") from exc
+    if not isinstance(header, dict) or len(header) > _MAX_TENSORS:
+        raise ModelError("is no adapter: its header is damaged")
+    metadata = header.get("__metadata__")
+    if not isinstance(metadata, dict):
+        raise ModelError("is no adapter: it says nothing about itself")
+    return {str(key): value for key, value in metadata.items() if isinstance(value, str)}
