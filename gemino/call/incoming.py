@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 
 from aiortc import RTCPeerConnection
 
+from gemino.call import timecode
 from gemino.call.audio import SAMPLE_RATE_HZ, Samples, SoundTrack
 from gemino.call.display import ShownFrame
 from gemino.call.jitter import Packet, PictureBuffer, unwrap
@@ -56,6 +57,7 @@ class Incoming:
         self._started_at = 0.0
         self._reported_bytes = 0
         self._rejected = 0
+        self._codes: dict[int, int] = {}
         media = options.media
         self.viewer = Viewer(media.model, media.size_px, self.counters, self._show, media.runtime)
 
@@ -138,7 +140,9 @@ class Incoming:
         rows = self.recorder.log if self.recorder is not None else []
         known = self._capture is not None
         return [
-            row | {"captured_s": self._captured_s(int(row["timestamp"])) if known else -1.0}
+            row
+            | {"captured_s": self._captured_s(int(row["timestamp"])) if known else -1.0}
+            | {"code": self._codes.get(int(row["timestamp"]), timecode.UNREADABLE)}
             for row in rows
         ]
 
@@ -190,6 +194,8 @@ class Incoming:
         if self._capture is not None and self._options.local:
             taken_s = self._captured_s(shown.timestamp)
             self.counters.latency_ms.add((shown.shown_s - taken_s) * 1000)
+        if self._options.media.time_code:
+            self._codes[shown.timestamp] = timecode.read(shown.frame)
         for display in self._options.displays:
             display.show(shown)
         if self.recorder is not None:

@@ -14,14 +14,17 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from gemino.call.options import LoopbackOptions, LoopbackReport, MediaOptions
+from gemino.call.pattern import PATTERN_FPS
 from gemino.call.recorder import LogRow, write_log
 from gemino.call.report import join_logs, loopback_report
+from gemino.call.timecode import tally
 from gemino.errors import CallError, GeminoError
-from gemino.media import ClipInfo, probe
+from gemino.media import probe
 from signaling import SignalingServer, StartError
 
 __all__ = ["LoopbackOptions", "LoopbackReport", "MediaOptions", "run"]
@@ -41,11 +44,11 @@ def run(options: LoopbackOptions, status: Status | None = None) -> LoopbackRepor
     status: called with each peer's name ("sender", "receiver") and status line, once a second.
     Raises a GeminoError where the call fails. Whatever ends it, no process is left.
     """
-    info = probe(options.clip)
-    return asyncio.run(_run(options, info, status))
+    fps = Fraction(PATTERN_FPS) if options.clip is None else probe(options.clip).fps
+    return asyncio.run(_run(options, fps, status))
 
 
-async def _run(options: LoopbackOptions, info: ClipInfo, status: Status | None) -> LoopbackReport:
+async def _run(options: LoopbackOptions, fps: Fraction, status: Status | None) -> LoopbackReport:
     with tempfile.TemporaryDirectory(prefix="gemino-call-") as name:
         folder = Path(name)
         try:
@@ -59,8 +62,12 @@ async def _run(options: LoopbackOptions, info: ClipInfo, status: Status | None) 
         if options.record_lossless is not None:
             write_log(options.record_lossless.with_suffix(".jsonl"), frames)
         sender, receiver = (_read_report(peer) for peer in peers)
-        report = loopback_report(options, info, sender, receiver, frames)
-        return replace(report, warnings=(*peers[0].warnings, *peers[1].warnings))
+        report = loopback_report(options, fps, sender, receiver, frames)
+        return replace(
+            report,
+            glass_to_glass=tally(sent, shown) if options.media.time_code else None,
+            warnings=(*peers[0].warnings, *peers[1].warnings),
+        )
 
 
 @dataclass(slots=True)
@@ -81,6 +88,7 @@ def _peers(options: LoopbackOptions, url: str, folder: Path) -> list[_Peer]:
     shared += ["--kbps", f"{media.kbps:g}", "--size", str(media.size_px)]
     shared += ["--model", media.model or "none", "--lr-codec", media.lr_codec]
     shared += ["--runtime", media.runtime, *(["--fovea"] if media.fovea else [])]
+    shared += ["--time-code"] if media.time_code else []
     if media.seconds is not None:
         shared += ["--seconds", f"{media.seconds:g}"]
     if options.stats is not None:
@@ -91,7 +99,8 @@ def _peers(options: LoopbackOptions, url: str, folder: Path) -> list[_Peer]:
         own.mkdir()
         logs = ["--report", str(own / "report.json"), "--frame-log", str(own / "frames.jsonl")]
         peers.append(_Peer(name, [*shared, *logs], own))
-    peers[0].arguments += ["--input", str(options.clip), *(["--loop"] if options.loop else [])]
+    clip = ["--test-pattern"] if options.clip is None else ["--input", str(options.clip)]
+    peers[0].arguments += [*clip, *(["--loop"] if options.loop else [])]
     output, lossless = options.output, options.record_lossless
     if output is None and lossless is None:
         output = folder / "received.mp4"  # a receiver receives into something

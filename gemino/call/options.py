@@ -23,7 +23,8 @@ class MediaOptions:
     model: name or folder of the network, None for classical upsampling. seconds: end so long
     after the start. lr_codec: of the LR stream; "auto" is AV1 where both peers have it, else VP8.
     runtime: what runs the network (`gemino.runtime.open_synthesizer`). fovea: look closer at the
-    face where the LR stream is AV1 and the other peer knows it.
+    face where the LR stream is AV1 and the other peer knows it. time_code: write one into each
+    picture that is sent, and read it from each that is shown (`gemino.call.timecode`).
     """
 
     kbps: float = 15.0
@@ -33,6 +34,7 @@ class MediaOptions:
     lr_codec: LrChoice = "auto"
     runtime: Runtime = "auto"
     fovea: bool = False
+    time_code: bool = False
 
     @property
     def lr_codecs(self) -> tuple[LrCodec, ...]:
@@ -92,13 +94,14 @@ class PeerOptions:
 class LoopbackOptions:
     """A call between two processes on this machine.
 
-    loop: play the clip again and again, to the end of media.seconds or for ever.
-    record_lossless: lossless .mkv of every shown frame; beside it, with the suffix .jsonl, a line
-    for each in the same order: source_index, source_time_s, shown_s, latency_ms, neural, lr_px.
-    stats: JSON lines of both peers. port: of the signalling server, 0 for a free one.
+    clip: None for the test pattern. loop: play the clip again and again, to the end of
+    media.seconds or for ever. record_lossless: lossless .mkv of every shown frame; beside it, with
+    the suffix .jsonl, a line for each in the same order: source_index, source_time_s, shown_s,
+    latency_ms, neural, lr_px. stats: JSON lines of both peers. port: of the signalling server, 0
+    for a free one.
     """
 
-    clip: Path
+    clip: Path | None
     media: MediaOptions = MediaOptions()
     output: Path | None = None
     record_lossless: Path | None = None
@@ -116,7 +119,8 @@ class LoopbackReport:
     of it. onwire_kbps: every byte from sender to receiver, headers included. fps_shown: shown
     frames over the clip's time. latency_ms: capture to shown, p50 and p95. warnings: what went
     wrong without ending the call. drawn_px: side of what the network drew at the end: smaller than
-    `size` where this machine could not keep up.
+    `size` where this machine could not keep up. glass_to_glass: what the time code says, where
+    there is one (`gemino.call.timecode.tally`).
     """
 
     clip: str
@@ -151,6 +155,7 @@ class LoopbackReport:
     output: str | None = None
     record_lossless: str | None = None
     frame_log: str | None = None
+    glass_to_glass: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import resource
 import sys
 from bisect import bisect_left
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from gemino.call.outgoing import Outgoing
 from gemino.call.recorder import LogRow
 from gemino.call.stats import Counters, Samples, kbps, payload_kbps, percentile
 from gemino.config import REFERENCE_AMORTISATION_S
-from gemino.media import ClipInfo
 
 _SAME_FRAME_S = 0.001
 
@@ -107,7 +107,7 @@ def join_logs(sent: list[LogRow], shown: list[LogRow]) -> list[LogRow]:
 
 def loopback_report(
     options: LoopbackOptions,
-    info: ClipInfo,
+    fps: Fraction,
     sender: dict[str, Any],
     receiver: dict[str, Any],
     frames: list[LogRow],
@@ -120,13 +120,13 @@ def loopback_report(
     p50, p95 = percentile(latencies, 0.5), percentile(latencies, 0.95)
     lossless = options.record_lossless
     return LoopbackReport(
-        clip=str(options.clip),
+        clip="test pattern" if options.clip is None else str(options.clip),
         size=options.media.size_px,
         lr_px=received["lr_px"],
         drawn_px=received["drawn_px"] or options.media.size_px,
         lr_codec=sent["lr_codec"],
         model=received["model"],
-        fps=round(float(info.fps), 3),
+        fps=round(float(fps), 3),
         seconds=seconds,
         frames_in_clip=sent["frames_in_clip"],
         frames_sent=sent["frames"],

@@ -35,19 +35,27 @@ Examples:
 
 app = edge.new_app(_EXAMPLES)
 
-_FIRST_CAMERA, _RANDOM_ROOM, _LIST = "0", "", "list"
+_FIRST_CAMERA, _RANDOM_ROOM, _LIST, _NO_CLIP = "0", "", "list", ""
 _PATIENCE_S = 1800.0
 """How long a person waits for another one."""
 _PARENTS_PATIENCE_S = 120.0
 
 
 class _Command(edge.OptionalValues):
-    values: ClassVar = {"--camera": _FIRST_CAMERA, "--listen": _RANDOM_ROOM}
+    values: ClassVar = {
+        "--camera": _FIRST_CAMERA,
+        "--listen": _RANDOM_ROOM,
+        "--loopback": _NO_CLIP,
+    }
 
 
 _Loopback = Annotated[
-    Path | None,
-    typer.Option("--loopback", metavar="CLIP", help="Call between two processes here."),
+    str | None,
+    typer.Option(
+        "--loopback",
+        metavar="[CLIP]",
+        help="Call between two processes here; without a clip --test-pattern.",
+    ),
 ]
 _PeerRoom = Annotated[
     str | None, typer.Option("--peer", metavar="ROOM", help="Be one peer, in this room.")
@@ -94,6 +102,14 @@ _Runtime = Annotated[
 ]
 _Fovea = Annotated[
     bool, typer.Option("--fovea", help="Look closer at the face, and less at the rest; AV1.")
+]
+_TimeCode = Annotated[
+    bool,
+    typer.Option(
+        "--time-code",
+        help="With --loopback: write a time code into the pictures sent, and read from those shown"
+        " how old they are.",
+    ),
 ]
 _Seconds = Annotated[float | None, typer.Option(help="End so long after the call's start.")]
 _Stats = Annotated[
@@ -143,6 +159,7 @@ def call(
     lr_codec: _LrCodec = "auto",
     runtime: _Runtime = "auto",
     fovea: _Fovea = False,
+    time_code: _TimeCode = False,
     seconds: _Seconds = None,
     stats: _Stats = None,
     record_lossless: _Lossless = None,
@@ -155,19 +172,25 @@ def call(
     supervised: _HiddenFlag = False,
 ) -> None:
     from gemino.call.options import LoopbackOptions, MediaOptions, PeerOptions  # --help is quick
+    from gemino.call.timecode import TimeCoded
 
     if camera == _LIST:
         _print_cameras()
         return
     network = None if model == "none" else model
-    media = MediaOptions(kbps, size, network, seconds, lr_codec, runtime, fovea)
+    media = MediaOptions(kbps, size, network, seconds, lr_codec, runtime, fovea, time_code)
     _check_way(loopback_clip, peer, listen, server, token)
     source = _source(loopback_clip, clip, loop, camera, test_pattern)
+    if time_code and loopback_clip is None and not supervised:
+        raise CallError("--time-code goes with --loopback: two machines have two clocks")
+    if time_code and source is not None:
+        source = TimeCoded(source)
     _check_outputs(output, record_lossless)
     from gemino.cli import live, meeting
 
     if loopback_clip is not None:
-        asked = (loopback_clip, media, output, record_lossless, stats, port or 0, loop)
+        played = None if test_pattern else Path(loopback_clip)
+        asked = (played, media, output, record_lossless, stats, port or 0, loop)
         live.run_loopback(LoopbackOptions(*asked), as_json=as_json)
         return
     own = None if listen is None else meeting.own_server(host, port, local=local)
@@ -189,7 +212,7 @@ def call(
 
 
 def _check_way(
-    loopback_clip: Path | None,
+    loopback_clip: str | None,
     peer: str | None,
     listen: str | None,
     server: str | None,
@@ -207,7 +230,7 @@ def _check_way(
 
 
 def _source(
-    loopback_clip: Path | None, clip: Path | None, loop: bool, camera: str | None, pattern: bool
+    loopback_clip: str | None, clip: Path | None, loop: bool, camera: str | None, pattern: bool
 ) -> "Source | None":
     """What a peer is to send; raises CallError where that is two things at once."""
     from gemino.call.camera import CameraSource
@@ -215,7 +238,9 @@ def _source(
     from gemino.call.sources import ClipSource, PatternSource
 
     sources = (clip is not None) + (camera is not None) + pattern
-    if loopback_clip is not None and sources:
+    if loopback_clip == _NO_CLIP and (not pattern or sources > 1 or loop):
+        raise CallError("--loopback needs a clip to send, or --test-pattern alone")
+    if loopback_clip and sources:
         raise CallError("--loopback CLIP sends that clip: name no other source")
     if sources > 1:
         raise CallError("send one of --camera, --input and --test-pattern")

@@ -102,11 +102,23 @@ def _summary(report: LoopbackReport) -> str:
             f" receiver {report.peak_rss_mb['receiver']:.0f} MB"
         ),
     ]
+    if report.glass_to_glass is not None:
+        lines.append(_glass(report.glass_to_glass))
     if report.drawn_px < report.size:
         lines.append(f"  this machine drew {report.drawn_px} px to keep up, and enlarged them")
     if report.output is not None:
         lines.append(f"  see {report.output}")
     return "\n".join(lines)
+
+
+def _glass(said: dict[str, Any]) -> str:
+    times = said["ms"]
+    return (
+        f"  glass to glass {_ms(times['p50'])} (p95 {_ms(times['p95'])}, p99"
+        f" {_ms(times['p99'])}) by the time code of {said['read']} of {said['shown']} pictures;"
+        f" {said['late']} older than they claim, {said['wrong']} wrong,"
+        f" {said['unreadable']} unreadable"
+    )
 
 
 def _ms(value: float | None) -> str:
