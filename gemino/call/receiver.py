@@ -60,6 +60,7 @@ class Viewer:
         self._playout = Playout()
         self._references: list[bytes] = []
         self._closing = False
+        self._forgets = False
         self._codec: LrCodec = "vp8"
         self._governor = Governor((size_px,), REBUILDERS)
         self._drawn_px = size_px
@@ -79,6 +80,13 @@ class Viewer:
         with self._changed:
             self._references.append(data)
             del self._references[:-REFERENCES_HELD]  # a peer may send faster than we decode
+            self._changed.notify()
+
+    def forget_references(self) -> None:
+        """Hold none any more: what comes next is of somebody else."""
+        with self._changed:
+            self._references.clear()
+            self._forgets = True
             self._changed.notify()
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -121,6 +129,9 @@ class Viewer:
             ):
                 while (work := self._next_work()) is not None:
                     batch, references = work
+                    if self._forgets:
+                        self._forgets = False
+                        beside.submit(synthesizer.forget_references)
                     for reference in references:
                         beside.submit(self._use, decoder, reference)
                     decoder = self._play(decoder, batch, pool, under_way)
@@ -133,7 +144,7 @@ class Viewer:
 
     def _next_work(self) -> tuple[list[DuePicture], list[bytes]] | None:
         with self._changed:
-            while not len(self._playout) and not self._references:
+            while not (len(self._playout) or self._references or self._forgets):
                 if self._closing:
                     return None
                 self._changed.wait()
