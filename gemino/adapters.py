@@ -21,13 +21,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from gemino.errors import ModelError
-from gemino.zoo import ModelFiles
 
 MAX_ADAPTER_BYTES = 500_000
 FILE = "adapter.safetensors"
 FORMAT = "gemino-adapter-1"
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_TENSORS = 512
+_BY_HASH = "sha256:"
+_LEAST_DIGITS = 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TENSOR = re.compile(r"[a-z0-9_.]{1,96}\.(up|down|shift)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -47,13 +48,18 @@ class AdapterFile:
     sha256: str
     tensors: Mapping[str, NDArray[np.float16]] = field(repr=False)
 
-    def check_base(self, files: ModelFiles) -> None:
-        """Raises ModelError unless `files` are the weights that this adapter was trained on."""
-        if self.base_sha256 != files.sha256:
+    @property
+    def hash_name(self) -> str:
+        """A name that says nothing of the person, and that `find` knows."""
+        return f"{_BY_HASH}{self.sha256[:_LEAST_DIGITS]}"
+
+    def check_base(self, name: str, sha256: str) -> None:
+        """Raises ModelError unless these weights are the ones that it was trained on."""
+        if self.base_sha256 != sha256:
             raise ModelError(
                 f"adapter {self.name!r} was trained on another model ({self.base}, SHA-256 "
-                f"{self.base_sha256[:12]}...) than {files.config.name} ({files.sha256[:12]}...); "
-                "name that model, or run gemino personalize again"
+                f"{self.base_sha256[:12]}...) than {name} ({sha256[:12]}...); name that model, or "
+                "run gemino personalize again"
             )
 
 
@@ -63,18 +69,45 @@ def folders() -> list[Path]:
 
 
 def find(name_or_path: str | Path) -> AdapterFile:
-    """The adapter of that name, in that folder or file. ModelError where it is missing or bad."""
+    """The adapter of that name, in that folder or file, or `sha256:` and so many of its digits.
+
+    Raises ModelError where it is missing or bad.
+    """
+    wanted = str(name_or_path)
+    if wanted.startswith(_BY_HASH):
+        return _find_by_hash(wanted.removeprefix(_BY_HASH))
     path = Path(name_or_path)
-    if isinstance(name_or_path, str) and _NAME.fullmatch(name_or_path):
-        places = [folder / name_or_path / FILE for folder in folders()]
+    if _NAME.fullmatch(wanted):
+        places = [folder / wanted / FILE for folder in folders()]
         path = next((place for place in places if place.is_file()), path)
     if path.is_dir():
         path /= FILE
     if not path.is_file():
         raise ModelError(
-            f"no adapter {str(name_or_path)!r}; make one with gemino personalize VIDEO --name "
-            f"{Path(name_or_path).name}, or name its folder"
+            f"no adapter {wanted!r}; make one with gemino personalize VIDEO --name {path.name}, "
+            "or name its folder"
         )
+    return _read(path)
+
+
+def _find_by_hash(digits: str) -> AdapterFile:
+    if len(digits) < _LEAST_DIGITS:
+        raise ModelError(f"an adapter's SHA-256 needs {_LEAST_DIGITS} digits, not {digits!r}")
+    for folder in folders():
+        for path in sorted(folder.glob(f"*/{FILE}")):
+            try:
+                found = _read(path)
+            except ModelError:
+                continue  # another one, and damaged; it is not asked for
+            if found.sha256.startswith(digits):
+                return found
+    raise ModelError(
+        f"no adapter here has the SHA-256 {digits}...; ask its owner for the file and put it into "
+        f"{folders()[0]}/NAME/{FILE}"
+    )
+
+
+def _read(path: Path) -> AdapterFile:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_ADAPTER_BYTES + 1)
@@ -112,18 +145,21 @@ def parse(data: bytes) -> AdapterFile:
     return AdapterFile(name, base, sha256, hashlib.sha256(data).hexdigest(), tensors)
 
 
-def to_bytes(name: str, base: ModelFiles, tensors: Mapping[str, NDArray[np.floating]]) -> bytes:
-    """`tensors`, trained on `base`, as a file that `parse` reads. ValueError for a bad name.
+def to_bytes(
+    name: str, base: str, base_sha256: str, tensors: Mapping[str, NDArray[np.floating]]
+) -> bytes:
+    """`tensors`, trained on the model `base`, as a file that `parse` reads.
 
-    Raises ModelError where that file would be too large or hold what no adapter may.
+    Raises ValueError for a name that is no plain word, ModelError where that file would be too
+    large or hold what no adapter may.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"a name is letters, digits, '.', '_' and '-', not {name!r}")
     metadata = {
         "format": FORMAT,
         "name": name,
-        "base": base.config.name,
-        "base_sha256": base.sha256,
+        "base": base,
+        "base_sha256": base_sha256,
     }
     halves = {key: np.ascontiguousarray(x, np.float16) for key, x in sorted(tensors.items())}
     data = save(halves, metadata)

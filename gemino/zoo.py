@@ -6,6 +6,7 @@ LR sizes that serve this model best, and a table `[facts]` of figures for people
 what it was trained on), which nothing here relies on.
 A folder whose config.toml has a table `[graphs]` (`gemino.graphs`) is an export: it holds graphs in
 place of the weights, `sha256` says which weights they were made from, and the rest is the same.
+A personal adapter (`gemino.adapters`) is named behind its model: `generic-s+me`.
 This module knows nothing of tensors: a sender names its receiver's model without loading it.
 """
 
@@ -14,10 +15,12 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from gemino import adapters
+from gemino.adapters import AdapterFile
 from gemino.config import (
     MAX_KBPS,
     MAX_LR_PX,
@@ -40,6 +43,7 @@ _MAX_CONFIG_BYTES = 64 * 1024
 _MAX_WEIGHTS_BYTES = 1 << 30
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_STEPS = 16
+_WITH = "+"
 _SIZES: dict[str, NetworkSize] = {"xs": "xs", "s": "s", "l": "l"}
 
 Fact = str | int | float | bool
@@ -51,7 +55,8 @@ class ModelFiles:
 
     path: its folder. sha256: of the weights, in hexadecimal. facts: what the card says. ladders:
     measured for it, by LR codec; where there is none, `config.ladder` has its own. graphs: of an
-    export, which has no weights; they are checked when they are read.
+    export, which has no weights; they are checked when they are read. adapter: a person's, to be
+    merged into the weights.
     """
 
     config: ModelConfig
@@ -61,13 +66,47 @@ class ModelFiles:
     facts: Mapping[str, Fact] = field(default_factory=dict)
     ladders: Mapping[LrCodec, LadderSteps] = field(default_factory=dict)
     graphs: Graphs | None = None
+    adapter: AdapterFile | None = None
+
+    @property
+    def title(self) -> str:
+        """The model's name, and behind it whose adapter is merged."""
+        name = self.config.name
+        return name if self.adapter is None else adapted(name, self.adapter.name)
+
+    @property
+    def hint(self) -> str:
+        """The name for a stream's header, from which a receiver finds the same weights: an adapter
+        is named by its checksum there, not by its owner."""
+        name = self.config.name
+        return name if self.adapter is None else adapted(name, self.adapter.hash_name)
+
+
+def adapted(model: str | Path, adapter: str | Path) -> str:
+    """The name under which `find` knows `model` with a person's `adapter`."""
+    return f"{model}{_WITH}{adapter}"
 
 
 def find(name_or_path: str | Path) -> ModelFiles:
-    """The model of that name among the shipped ones, or in that folder.
+    """The model of that name among the shipped ones, or in that folder; MODEL+ADAPTER adapted.
 
-    Raises ModelError where it is missing, not understood, or its weights are not the stated ones.
+    Raises ModelError where it is missing, not understood, or its weights are not the stated ones;
+    also where an adapter is, or was trained on other weights.
     """
+    model, mark, adapter = str(name_or_path).rpartition(_WITH)
+    if mark and not Path(name_or_path).is_dir():
+        files, own = _find(model), adapters.find(adapter)
+        own.check_base(files.config.name, files.sha256)
+        if files.graphs is not None:
+            raise ModelError(
+                f"{files.path}: is an export, which takes no adapter; name the model that it was "
+                "exported from"
+            )
+        return replace(files, adapter=own)
+    return _find(name_or_path)
+
+
+def _find(name_or_path: str | Path) -> ModelFiles:
     folder = _locate(name_or_path)
     table = _read_config(folder / CONFIG)
     config = _config(table, folder)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import typer
 
 from gemino.cli import edge
+from gemino.cli.console import NO_MODEL, with_adapter
 from gemino.errors import CallError, MediaError
 
 if TYPE_CHECKING:
@@ -92,6 +93,10 @@ _Kbps = Annotated[
 ]
 _Size = Annotated[int, typer.Option(help="Side of the rebuilt picture: 256, 512, 768 or 1024 px.")]
 _Model = Annotated[str, typer.Option(help="Network that rebuilds: a name, a folder, or none.")]
+_Adapter = Annotated[
+    str | None,
+    typer.Option("--adapter", help="Personal adapter of who is seen; for who receives."),
+]
 _LrCodec = Annotated[
     Literal["auto", "av1", "vp8"],
     typer.Option(help="Codec of the small stream; auto: AV1 where both peers have it."),
@@ -156,6 +161,7 @@ def call(
     kbps: _Kbps = 15.0,
     size: _Size = 512,
     model: _Model = "generic-s",
+    adapter: _Adapter = None,
     lr_codec: _LrCodec = "auto",
     runtime: _Runtime = "auto",
     fovea: _Fovea = False,
@@ -177,7 +183,8 @@ def call(
     if camera == _LIST:
         _print_cameras()
         return
-    network = None if model == "none" else model
+    named = with_adapter(model, adapter)
+    network = None if named == NO_MODEL else named
     media = MediaOptions(kbps, size, network, seconds, lr_codec, runtime, fovea, time_code)
     _check_way(loopback_clip, peer, listen, server, token)
     source = _source(loopback_clip, clip, loop, camera, test_pattern)

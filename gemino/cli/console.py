@@ -10,6 +10,7 @@ from rich.text import Text
 
 from gemino.config import OUTPUT_SIZES_PX
 from gemino.errors import GeminoError, MediaError
+from gemino.zoo import adapted
 
 if TYPE_CHECKING:
     from gemino.evaluation import tables
@@ -24,6 +25,15 @@ def refuse_same(source: Path, output: Path) -> None:
     """Raise MediaError where writing `output` would destroy `source`."""
     if source.resolve() == output.resolve():
         raise MediaError(f"{output}: is the input; write to another file")
+
+
+def with_adapter(model: str, adapter: str | None) -> str:
+    """The name of `model` with a personal adapter, where one is given."""
+    if adapter is None:
+        return model
+    if model == NO_MODEL:
+        raise GeminoError("--adapter changes a model: leave --model none out")
+    return adapted(model, adapter)
 
 
 def progress() -> Progress:

@@ -7,7 +7,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from gemino.cli.console import NO_MODEL, console, progress, refuse_same
+from gemino.cli.console import NO_MODEL, console, progress, refuse_same, with_adapter
 from gemino.container import (
     EndRecord,
     Header,
@@ -20,7 +20,7 @@ from gemino.decoder import Decoder
 from gemino.errors import CodecError, MediaError, ModelError
 from gemino.media import MovieWriter
 from gemino.runtime import Runtime, open_synthesizer
-from gemino.zoo import names
+from gemino.zoo import find, names
 
 
 def decode(
@@ -31,6 +31,10 @@ def decode(
     model: Annotated[
         str | None,
         typer.Option(help="Model that rebuilds, by name or folder, or none. Default: the file's."),
+    ] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(help="Personal adapter, by name or folder. Default: the file's, if here."),
     ] = None,
     runtime: Annotated[
         Runtime, typer.Option(help="What runs the model; auto: onnx for an export, else torch.")
@@ -49,12 +53,7 @@ def decode(
         raise MediaError(f"{gem}: no such file")
     with gem.open("rb") as file:
         header = read_header(file)
-        chosen = header.model or NO_MODEL if model is None else model
-        if model is None and header.model and header.model not in names():
-            raise ModelError(
-                f"{gem} was made for model {header.model!r}, which is not installed; name another "
-                "with --model, or --model none"
-            )
+        chosen = with_adapter(model or _stated(gem, header, adapter is None), adapter)
         synthesizer = open_synthesizer(
             None if chosen == NO_MODEL else chosen,
             header.output_px,
@@ -69,6 +68,24 @@ def decode(
             kept = f"; {output} holds the {shown.frames} frames before" if shown.frames else ""
             raise CodecError(f"{gem}: {error}{kept}") from error
     _report(shown, synthesizer.name, header, output, as_json)
+
+
+def _stated(gem: Path, header: Header, adapted: bool) -> str:
+    """The model that the file was made for, with the adapter that it names if that is here."""
+    base, mark, _ = header.model.partition("+")
+    if base and base not in names():
+        raise ModelError(
+            f"{gem} was made for model {base!r}, which is not installed; name another with "
+            "--model, or --model none"
+        )
+    if mark and adapted:
+        try:
+            find(header.model)
+        except ModelError as error:
+            console.print(f"note: rebuilt without its adapter: {error}", soft_wrap=True)
+        else:
+            return header.model
+    return base or NO_MODEL
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gemino.cli.console import NO_MODEL, console, progress, refuse_same
+from gemino.cli.console import NO_MODEL, console, progress, refuse_same, with_adapter
 from gemino.config import (
     MAX_KBPS,
     MIN_KBPS,
@@ -25,12 +25,13 @@ from gemino.config import (
 )
 from gemino.container import GemWriter, Header
 from gemino.encoder import Encoder
-from gemino.errors import MediaError
+from gemino.errors import MediaError, ModelError
 from gemino.media import ClipInfo, DamagedMediaError, probe, read_frames
 from gemino.zoo import DEFAULT_MODEL, ModelFiles, find
 
 _TOLERANCE = 0.05
 _MAX_PASSES = 4
+_MAX_HINT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,9 @@ def encode(
     model: Annotated[
         str, typer.Option(help="Model to name in the file for decoding, or none.")
     ] = DEFAULT_MODEL,
+    adapter: Annotated[
+        str | None, typer.Option(help="Personal adapter to name in the file, by its checksum.")
+    ] = None,
     lr_codec: Annotated[
         Literal["av1", "vp8"], typer.Option(help="Codec of the low-resolution stream.")
     ] = "av1",
@@ -110,7 +114,8 @@ def encode(
     if not output.parent.is_dir():
         raise MediaError(f"{output}: cannot be written (no such folder)")
     step = frame_step(info.fps, kbps)
-    files = None if model == NO_MODEL else find(model)
+    named = with_adapter(model, adapter)
+    files = None if named == NO_MODEL else find(named)
     header = _header(info, int(size), lr_codec, files, step)
     wanted = kbps - reference_kbps(kbps, header.output_px)
     steps = None if files is None else files.ladders.get(lr_codec)
@@ -131,7 +136,9 @@ def _header(
     frames = None if info.frames is None else math.ceil(info.frames / step)
     if files is None:
         return Header(size_px, fps, codec, frames)
-    return Header(size_px, fps, codec, frames, files.config.name, bytes.fromhex(files.sha256))
+    if len(files.hint) > _MAX_HINT:
+        raise ModelError(f"{files.hint}: is too long a name for the file; give the model a shorter")
+    return Header(size_px, fps, codec, frames, files.hint, bytes.fromhex(files.sha256))
 
 
 def _search_rate(info: ClipInfo, header: Header, wish: _Wish, folder: Path) -> tuple[Coded, int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from gemino.cli.console import console, progress, shown, sizes_px
+from gemino.cli.console import console, progress, shown, sizes_px, with_adapter
 from gemino.config import MAX_KBPS, MIN_KBPS
 from gemino.errors import GeminoError
 from gemino.zoo import DEFAULT_MODEL
@@ -35,6 +35,10 @@ def evaluate(
     model: Annotated[
         str, typer.Option(help="Models that rebuild, by name or folder, or none.")
     ] = DEFAULT_MODEL,
+    adapter: Annotated[
+        str | None,
+        typer.Option(help="Personal adapter: measures each model with it, too."),
+    ] = None,
     codecs: Annotated[
         str,
         typer.Option(help="Of gemino, bicubic, vp8, vp9, av1, x265; gemino-av1: its LR codec."),
@@ -96,13 +100,15 @@ def evaluate(
 
     from gemino.evaluation.bench import Settings
     from gemino.evaluation.edition import Outputs, begin, plan
-    from gemino.evaluation.specs import parse
+    from gemino.evaluation.specs import parse, split
 
     strip_kbps = _STRIP_KBPS if _STRIP_KBPS in rates else rates[len(rates) // 2]
     outputs = Outputs(as_json, html, plots, strips, strip_kbps, (bounds[0], bounds[1]))
     settings = Settings(
         every, seconds, play_s, reference_bytes, vgg, landmarks, outputs.panels, strip_kbps
     )
+    if adapter is not None:
+        model = ",".join(f"{one},{with_adapter(one, adapter)}" for one in split(model))
     tasks = plan(clips, sizes, parse(codecs, model), rates, more)
     settings.check()
     outputs.prepare()

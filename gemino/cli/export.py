@@ -85,6 +85,8 @@ def _check(files: ModelFiles, output: Path, size: int) -> None:
     """Say now, not after a minute, what cannot work."""
     if files.graphs is not None:
         raise GeminoError(f"{files.path}: is an export already; name the model that it came from")
+    if files.adapter is not None:
+        raise GeminoError("a model with an adapter is not exported yet; name the model alone")
     if size not in (256, 512, 768, 1024):
         raise GeminoError(f"--size must be 256, 512, 768 or 1024, not {size}")
     if output.exists() and not output.is_dir():

@@ -48,7 +48,8 @@ class Spec:
         """Of the model's weights; raises ModelError where the model is missing or damaged."""
         if self.model is None or self.model == NO_MODEL:
             return None
-        return find(self.model).sha256
+        files = find(self.model)
+        return files.sha256 if files.adapter is None else f"{files.sha256}+{files.adapter.sha256}"
 
 
 def parse(names: str, models: str) -> list[Spec]:

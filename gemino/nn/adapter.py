@@ -13,8 +13,10 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as functional
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -59,6 +61,31 @@ def layers(network: GeminoNet) -> dict[str, Convolution]:
 def _draws(name: str) -> bool:
     room, *path = name.split(".")
     return room == "reference" or (room == "generator" and path[0] in _DRAWING)
+
+
+def from_arrays(arrays: Mapping[str, NDArray[np.floating]]) -> dict[str, LowRank]:
+    """The adapter in an `adapters.AdapterFile`: NAME.up, NAME.down and NAME.shift of layers.
+
+    Raises ModelError where one of a layer's parts is missing.
+    """
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, values in arrays.items():
+        name, _, kind = key.rpartition(".")
+        parts.setdefault(name, {})[kind] = torch.from_numpy(values.astype(np.float32))
+    for name, part in parts.items():
+        if not {"up", "down"} <= part.keys():
+            raise ModelError(f"adapter: {name} is not whole; fetch or train it again")
+    return {name: LowRank(p["up"], p["down"], p.get("shift")) for name, p in parts.items()}
+
+
+def to_arrays(adapter: Adapter) -> dict[str, NDArray[np.float32]]:
+    """`adapter` as `from_arrays` reads it."""
+    return {
+        f"{name}.{kind}": x.detach().float().cpu().numpy()
+        for name, part in adapter.items()
+        for kind, x in part._asdict().items()
+        if x is not None
+    }
 
 
 @torch.no_grad()

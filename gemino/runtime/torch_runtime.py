@@ -19,6 +19,7 @@ from torch import Tensor
 from gemino.config import OUTPUT_SIZES_PX, Sampling
 from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
+from gemino.nn.adapter import from_arrays, merged
 from gemino.nn.model import GeminoNet, build
 from gemino.rate import rung_vector
 from gemino.runtime.holding import Holding, HoldingSynthesizer
@@ -60,7 +61,7 @@ class TorchSynthesizer(HoldingSynthesizer[Held]):
         if not OUTPUT_SIZES_PX[0] <= output_px <= OUTPUT_SIZES_PX[-1] or output_px % 8:
             raise ValueError(f"output_px must be a multiple of 8 in 256..1024, not {output_px}")
         super().__init__(output_px, (output_px, *(px for px in _SMALLER_PX if px < output_px)))
-        self.name = files.config.name
+        self.name = files.title
         self.device = _device(device)
         self._threads = threads
         keep_freed_memory()
@@ -165,7 +166,7 @@ def _device(name: str) -> torch.device:
 
 
 def load_network(files: ModelFiles) -> GeminoNet:
-    """The network with its weights; ModelError where they do not fit."""
+    """The network with its weights, an adapter merged; ModelError where they do not fit."""
     model = build(files.config)
     try:
         model.load_state_dict(load_file(files.weights_path))
@@ -175,4 +176,6 @@ def load_network(files: ModelFiles) -> GeminoNet:
             f"{files.weights_path}: are no weights of size {files.config.size!r} ({reason}); "
             "fetch the model again"
         ) from exc
+    if files.adapter is not None:
+        model = merged(model, from_arrays(files.adapter.tensors))
     return model.eval()
