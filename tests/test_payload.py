@@ -6,7 +6,6 @@ import importlib.metadata
 import socket
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any
 
 import aioice.ice
@@ -21,15 +20,12 @@ from aiortc import (
     RTCIceTransport,
     RTCPeerConnection,
 )
-from aiortc.codecs.opus import OpusDecoder
 from aiortc.codecs.vpx import VpxPayloadDescriptor, vp8_depayload
 from aiortc.exceptions import OperationError
-from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtpPacket
 
 from gemino.call import payload
-from gemino.call.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, OpusEncoder, Samples, SoundTrack
 from gemino.call.av1_payload import depacketize
 from gemino.call.jitter import Packet, Picture, PictureBuffer
 from gemino.call.payload import VideoTap
@@ -338,64 +334,3 @@ async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_strange
     assert transports[0].packetsReceived < 120  # the stranger's hundreds were not for us
     await sending.close()
     await receiving.close()
-
-
-def tone(seconds: float, hertz: float = 440) -> Samples:
-    time_s = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-    return (8000 * np.sin(2 * np.pi * hertz * time_s)).astype(np.int16)
-
-
-def opus_packets(samples: Samples, kbps: float = 8) -> list[tuple[int, bytes]]:
-    encoder, packets = OpusEncoder(kbps), []
-    for at in range(0, len(samples) - BLOCK_SAMPLES + 1, BLOCK_SAMPLES):
-        block = av.AudioFrame.from_ndarray(
-            samples[at : at + BLOCK_SAMPLES].reshape(1, -1), format="s16", layout="mono"
-        )
-        block.sample_rate, block.pts = SAMPLE_RATE_HZ, at
-        payloads, timestamp = encoder.encode(block)
-        packets += [(timestamp % (1 << 32), data) for data in payloads]
-    return packets
-
-
-def test_opus_leaves_in_60_ms_packets_near_the_asked_rate_that_aiortc_decodes() -> None:
-    packets = opus_packets(tone(3.0))
-    assert len(packets) >= 48
-    steps = {(b[0] - a[0]) % (1 << 32) for a, b in pairwise(packets)}
-    assert steps == {BLOCK_SAMPLES}
-    assert 3 < sum(len(data) for _, data in packets) * 8 / 3000 < 10
-    stock = OpusDecoder()
-    frames = [frame for at, data in packets for frame in stock.decode(JitterFrame(data, at))]
-    lengths = [frame.samples for frame in frames if isinstance(frame, av.AudioFrame)]
-    assert sum(lengths) == len(packets) * BLOCK_SAMPLES
-
-
-@pytest.mark.parametrize("origin", [0, (1 << 32) - 20_000, 123_456])
-def test_sound_is_put_where_its_timestamp_says_and_loss_is_silence(origin: int) -> None:
-    click = np.zeros(3 * SAMPLE_RATE_HZ, np.int16)
-    click[SAMPLE_RATE_HZ : SAMPLE_RATE_HZ + 9600] = tone(0.2)
-    packets = [((at + origin) % (1 << 32), data) for at, data in opus_packets(click, 24)]
-    track = SoundTrack()
-    assert track.add(*packets[0]) == []  # waits until the origin is known
-    blocks = track.start(origin)
-    lost = set(range(30, 35))
-    for number, packet in enumerate(packets[1:], 1):
-        if number not in lost:
-            blocks += track.add(*packet)
-    sound = np.concatenate(blocks)
-    assert abs(len(sound) - len(packets) * BLOCK_SAMPLES) < 400
-    loud = np.flatnonzero(np.abs(sound.astype(int)) > 2000)
-    assert abs(loud[0] - SAMPLE_RATE_HZ) < 480  # within 10 ms
-    hole = sound[30 * BLOCK_SAMPLES : 34 * BLOCK_SAMPLES]
-    assert not hole.any()
-
-
-def test_hostile_audio_is_dropped() -> None:
-    track = SoundTrack()
-    track.start(0)
-    assert track.add(0, b"") == []
-    assert track.add(0, bytes(2_000)) == []
-    assert track.add(1 << 31, b"\xff" * 40) == []  # would be half a day of silence
-    for length in range(1, 60):
-        track.add(0, b"\xff" * length)
-    good = opus_packets(tone(1.0))
-    assert sum(len(block) for at, data in good for block in track.add(at, data)) > 0

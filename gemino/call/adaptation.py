@@ -28,7 +28,6 @@ from gemino.config import (
     reference_kbps,
 )
 
-AUDIO_KBPS = 6.0
 _MUCH_LOSS, _LITTLE_LOSS = 0.1, 0.02
 _BACK_OFF, _CLIMB = 0.85, 1.05
 _DEAD_BAND = 0.15

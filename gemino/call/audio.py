@@ -1,149 +1,290 @@
-"""Speech on a thin link: Opus at a few kbps in 60 ms packets.
+"""Speech on a thin link: Opus in the sender's slot, and what is received as one run of samples.
 
 A packet costs 50 bytes of headers, so the usual 20 ms packets would spend 20 kbps on headers; 60 ms
-is the longest frame of Opus's speech mode (RFC 6716, section 2.1.4). Mono, variable rate: silence
-costs about 2 kbps.
+is the longest frame of Opus's speech mode (RFC 6716, section 2.1.4). Mono, variable rate; with DTX
+silence costs next to nothing.
+
+What is lost is made up for (`SpeechStream`): the last of a row of lost packets from the coarse copy
+in the packet that follows, where the sender puts one there (FEC), the rest from the speech before
+it. Sequence numbers tell a loss from silence that was not sent: both leave a gap in time, but only
+a loss one in the numbers.
 """
 
-from fractions import Fraction
+from dataclasses import dataclass
 from typing import Any
 
 import av
 import numpy as np
 from aiortc.codecs.base import Encoder
-from av.audio.codeccontext import AudioCodecContext
-from numpy.typing import NDArray
 
 from gemino.call.jitter import unwrap
+from gemino.call.opus import (
+    MAX_PACKET_BYTES,
+    SAMPLE_RATE_HZ,
+    OpusDecoder,
+    OpusEncoder,
+    OpusSettings,
+    Samples,
+    packet_samples,
+)
 from gemino.errors import CodecError
 
-SAMPLE_RATE_HZ = 48_000
-BLOCK_SAMPLES = 2_880
-"""60 ms."""
-MAX_PACKET_BYTES = 1_275
-"""RFC 6716, section 3.2.1."""
-_MAX_GAP_SAMPLES = 10 * SAMPLE_RATE_HZ
-_TIME_BASE = Fraction(1, SAMPLE_RATE_HZ)
+BLOCK_SAMPLES = 960
+"""20 ms: what a source gives at a time."""
+_DTX_BYTES = 2
+_STEP_SAMPLES = 120
+"""2.5 ms: what libopus conceals is a multiple of it."""
+_CONCEALED_AT_ONCE = 960
+_MOST_CONCEALED = SAMPLE_RATE_HZ // 2
+"""In one gap; what is longer is silence."""
+_MAX_GAP_S = 10
+"""More than was waited for is no honest pause: do not fill a disk with silence."""
+_SILENCE = np.zeros(SAMPLE_RATE_HZ, np.int16)
+_MAX_WAITING = 500
+_HOLD_S = 0.12
+"""How long a packet that overtook another waits for it."""
+_SEQUENCE_MODULUS = 1 << 16
 _TIMESTAMP_MODULUS = 1 << 32
 
-Samples = NDArray[np.int16]
 
+class OpusSlot(Encoder):
+    """Fills the encoder slot of an audio `RTCRtpSender`; one block in, at most one packet out.
 
-class OpusEncoder(Encoder):
-    """Fills the encoder slot of an audio `RTCRtpSender`; one block in, one packet out."""
+    settings: may be replaced at any time, what follows is coded by them.
+    """
 
-    def __init__(self, kbps: float) -> None:
+    def __init__(self, settings: OpusSettings) -> None:
+        self.settings = settings
         self.packets = 0
         self.payload_bytes = 0
         self.first: tuple[bytes, int] | None = None
         """The first payload and its timestamp before the sender's random offset."""
-        context = av.CodecContext.create("libopus", "w")
-        assert isinstance(context, AudioCodecContext)
-        context.bit_rate = int(kbps * 1000)
-        context.format = "s16"
-        context.layout = "mono"
-        context.sample_rate = SAMPLE_RATE_HZ
-        context.time_base = _TIME_BASE
-        context.options = {"application": "voip", "frame_duration": "60", "vbr": "on"}
-        self._context = context
+        self._applied = settings
+        self._encoder = OpusEncoder(settings)
 
     def encode(
         self,
         frame: object,
         force_keyframe: bool = False,  # noqa: ARG002 - every Opus packet stands alone
     ) -> tuple[list[bytes], int]:
-        """Encode one block of `BLOCK_SAMPLES` mono samples, `frame.pts` in samples."""
+        """Encode one packet's mono samples, `frame.pts` in samples; nothing where DTX says so."""
         assert isinstance(frame, av.AudioFrame)
-        packets = self._context.encode(frame)
-        if not packets:
+        # Here and not when they are set: the event loop sets them while a thread may encode.
+        if self.settings != self._applied:
+            self._applied = self.settings
+            self._encoder.set(self._applied)
+        samples = np.asarray(frame.to_ndarray(), np.int16).reshape(-1)
+        packet = self._encoder.encode(samples)
+        if len(packet) <= _DTX_BYTES:
             return [], 0
-        # Opus delays by its look-ahead; its timestamps say so (the first is negative).
-        return self._account([bytes(packet) for packet in packets], int(packets[0].pts or 0))
+        return self._account(packet, int(frame.pts or 0) - self._encoder.lookahead)
 
     def pack(self, packet: "av.Packet[Any]") -> tuple[list[bytes], int]:
         """Pass on a packet that is Opus already, its pts in samples."""
-        return self._account([bytes(packet)], int(packet.pts or 0))
+        return self._account(bytes(packet), int(packet.pts or 0))
 
-    def _account(self, payloads: list[bytes], timestamp: int) -> tuple[list[bytes], int]:
+    def _account(self, payload: bytes, timestamp: int) -> tuple[list[bytes], int]:
         if self.first is None:
-            self.first = payloads[0], timestamp
-        self.packets += len(payloads)
-        self.payload_bytes += sum(map(len, payloads))
-        return payloads, timestamp
+            self.first = payload, timestamp
+        self.packets += 1
+        self.payload_bytes += len(payload)
+        return [payload], timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class SoundPacket:
+    """One RTP packet of Opus. sequence, timestamp: as in its header."""
+
+    sequence: int
+    timestamp: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Speech:
+    """at: timestamp of the first of `samples`, counted on without wrapping around."""
+
+    at: int
+    samples: Samples
+
+
+class SpeechStream:
+    """Packets to samples, in order and without gaps.
+
+    position: timestamp of the sample that comes next, None before the first packet. lost,
+    recovered: packets that never came in time, and those of them that FEC brought back.
+    """
+
+    def __init__(self) -> None:
+        self.position: int | None = None
+        self.lost = 0
+        self.recovered = 0
+        self._decoder = OpusDecoder()
+        self._waiting: dict[int, tuple[int, bytes]] = {}
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, packet: SoundPacket) -> int | None:
+        """Take a packet; its timestamp, counted on, or None where it is damaged or too late."""
+        if not packet_samples(packet.data):
+            return None
+        if self.position is None:
+            self._next, self.position = packet.sequence, packet.timestamp
+        sequence = unwrap(packet.sequence, self._next, _SEQUENCE_MODULUS)
+        timestamp = unwrap(packet.timestamp, self.position, _TIMESTAMP_MODULUS)
+        if abs(sequence - self._next) >= _MAX_WAITING:  # another source, or a long way back
+            self._waiting.clear()
+            self._next = sequence
+        if sequence < self._next:
+            return None
+        self._waiting.setdefault(sequence, (timestamp, packet.data))
+        return timestamp
+
+    def take(self) -> Speech | None:
+        """What comes next, if its packet is there; silence that was not sent belongs to it."""
+        if self._next not in self._waiting:
+            return None
+        return self._decode(self._next, made_up=0)
+
+    def skip(self, made_up: int = 0) -> Speech | None:
+        """Give up what is missing before the next packet that is there; None where none is.
+
+        made_up: samples of the gap that `conceal` has filled.
+        """
+        if not self._waiting:
+            return None
+        return self._decode(min(self._waiting), made_up)
+
+    def conceal(self, samples: int = _CONCEALED_AT_ONCE) -> Samples:
+        """Samples to play while nothing is there; `position` stays where it is."""
+        try:
+            return self._decoder.conceal(samples)
+        except CodecError:
+            return np.zeros(samples, np.int16)
+
+    def _decode(self, sequence: int, made_up: int) -> Speech:
+        assert self.position is not None
+        timestamp, data = self._waiting.pop(sequence)
+        missing = sequence - self._next
+        self.lost += missing
+        self._next = sequence + 1
+        gap = timestamp - self.position
+        if not 0 < gap < _MAX_GAP_S * SAMPLE_RATE_HZ:
+            gap = 0  # whoever takes it sees where it is
+        at = self.position + min(made_up, gap)
+        filled = self._fill(gap - made_up, data, missing)
+        try:
+            samples = self._decoder.decode(data)
+        except CodecError:
+            samples = np.zeros(packet_samples(data), np.int16)
+        self.position = timestamp + len(samples)
+        return Speech(at if len(filled) else timestamp, np.concatenate([filled, samples]))
+
+    def _fill(self, gap: int, following: bytes, missing: int) -> Samples:
+        """`gap` samples before the packet `following`."""
+        if gap <= 0:
+            return np.zeros(0, np.int16)
+        blocks = []
+        copied = packet_samples(following) if missing else 0
+        if copied > gap or copied % _STEP_SAMPLES:
+            copied = 0
+        rest = gap - copied
+        for _ in range(min(rest, _MOST_CONCEALED) // _CONCEALED_AT_ONCE):
+            blocks.append(self.conceal())
+            rest -= _CONCEALED_AT_ONCE
+        blocks.append(np.zeros(rest, np.int16))
+        if copied:
+            try:
+                blocks.append(self._decoder.recover(following, copied))
+                self.recovered += 1
+            except CodecError:
+                blocks.append(np.zeros(copied, np.int16))
+        return np.concatenate(blocks)
 
 
 class SoundTrack:
-    """Received Opus packets as one continuous run of mono samples.
+    """Received Opus packets as one continuous run of mono samples, for a file.
 
     Samples start at `origin`, an RTP timestamp that is known only once the sender has told what
-    was captured when; packets wait for it. What is lost is silence, what comes late is dropped.
+    was captured when; packets wait for it. A packet that overtook another waits for that one a
+    little; what comes later still is dropped.
     """
 
     def __init__(self) -> None:
         self.packets = 0
         self.payload_bytes = 0
-        self._decoder = _open_decoder()
-        self._waiting: list[tuple[int, bytes]] = []
+        self._stream = SpeechStream()
+        self._early: list[SoundPacket] = []
         self._origin: int | None = None
-        self._last = 0
         self._written = 0
+        self._wrote_at: float | None = None
+        self._gap_since: float | None = None
 
-    def start(self, origin: int) -> list[Samples]:
+    @property
+    def lost(self) -> int:
+        """Packets that never came."""
+        return self._stream.lost
+
+    def start(self, origin: int, now: float) -> list[Samples]:
         """Fix the RTP timestamp of the first sample wanted; returns the samples so far."""
-        self._origin = self._last = origin
-        waiting, self._waiting = self._waiting, []
-        return [block for timestamp, data in waiting for block in self._place(timestamp, data)]
+        self._origin = origin
+        early, self._early = self._early, []
+        return [block for packet in early for block in self._put(packet, now)]
 
-    def add(self, timestamp: int, data: bytes) -> list[Samples]:
+    def add(self, packet: SoundPacket, now: float) -> list[Samples]:
         """Take one packet; returns the samples that can be written now, in order."""
-        if not 0 < len(data) <= MAX_PACKET_BYTES:
+        if not 0 < len(packet.data) <= MAX_PACKET_BYTES:
             return []
         self.packets += 1
-        self.payload_bytes += len(data)
+        self.payload_bytes += len(packet.data)
         if self._origin is None:
-            if len(self._waiting) < 500:
-                self._waiting.append((timestamp, data))
+            if len(self._early) < _MAX_WAITING:
+                self._early.append(packet)
             return []
-        return self._place(timestamp, data)
+        return self._put(packet, now)
 
-    def _place(self, timestamp: int, data: bytes) -> list[Samples]:
-        assert self._origin is not None
-        timestamp = unwrap(timestamp, self._last, _TIMESTAMP_MODULUS)
-        at = timestamp - self._origin
-        if abs(at - self._written) > _MAX_GAP_SAMPLES:
-            return []  # no honest pause: do not fill a disk with silence
-        self._last = timestamp
-        try:
-            samples = _decode(self._decoder, data)
-        except CodecError:
-            self._decoder = _open_decoder()
-            return []
-        blocks = []
-        if at > self._written:
-            blocks.append(np.zeros(at - self._written, np.int16))
-        samples = samples[max(self._written - at, 0) :]
-        if not len(samples):
-            return []
-        blocks.append(samples)
-        self._written += sum(map(len, blocks))
+    def _put(self, packet: SoundPacket, now: float) -> list[Samples]:
+        self._stream.put(packet)
+        return self.take(now)
+
+    def take(self, now: float) -> list[Samples]:
+        """What can be written now; to be called often, for what is lost is given up in time."""
+        blocks: list[Samples] = []
+        while True:
+            speech = self._stream.take()
+            if speech is None and len(self._stream):
+                if self._gap_since is None:
+                    self._gap_since = now
+                if now - self._gap_since >= _HOLD_S:
+                    speech = self._stream.skip()
+            if speech is None:
+                break
+            self._gap_since = None
+            blocks += self._place(speech, now)
+        if not len(self._stream):
+            self._gap_since = None
         return blocks
 
+    def finish(self, now: float) -> list[Samples]:
+        """What was still waiting for a packet that never came."""
+        blocks: list[Samples] = []
+        while self._origin is not None and (speech := self._stream.skip()) is not None:
+            blocks += self._place(speech, now)
+        return blocks
 
-def _open_decoder() -> AudioCodecContext:
-    context = av.CodecContext.create("libopus", "r")
-    assert isinstance(context, AudioCodecContext)
-    context.format = "s16"
-    context.layout = "mono"
-    context.sample_rate = SAMPLE_RATE_HZ
-    return context
-
-
-def _decode(decoder: AudioCodecContext, data: bytes) -> Samples:
-    try:
-        frames = decoder.decode(av.Packet(data))
-    except av.FFmpegError as error:
-        raise CodecError(f"Opus packet is damaged: {error}") from error
-    if not frames:
-        return np.zeros(0, np.int16)
-    blocks = [frame.to_ndarray().reshape(-1, len(frame.layout.channels))[:, 0] for frame in frames]
-    return np.concatenate(blocks).astype(np.int16)
+    def _place(self, speech: Speech, now: float) -> list[Samples]:
+        """`speech` as it follows on what was written: cut at its start, or after silence."""
+        assert self._origin is not None
+        end = self._origin + self._written
+        at = unwrap(speech.at, end, _TIMESTAMP_MODULUS) - end
+        quiet_s = 0.0 if self._wrote_at is None else now - self._wrote_at
+        samples = speech.samples[max(-at, 0) :]
+        if at > (quiet_s + _MAX_GAP_S) * SAMPLE_RATE_HZ or not len(samples):
+            return []
+        whole, rest = divmod(max(at, 0), len(_SILENCE))
+        blocks = [*[_SILENCE] * whole, *([_SILENCE[:rest]] if rest else []), samples]
+        self._written += sum(map(len, blocks))
+        self._wrote_at = now
+        return blocks

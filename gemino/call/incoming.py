@@ -8,10 +8,12 @@ from collections.abc import Awaitable
 from aiortc import RTCPeerConnection
 
 from gemino.call import timecode
-from gemino.call.audio import SAMPLE_RATE_HZ, Samples, SoundTrack
+from gemino.call.audio import SoundPacket
 from gemino.call.display import ShownFrame
+from gemino.call.hearing import Hearing
 from gemino.call.jitter import Packet, PictureBuffer, unwrap
 from gemino.call.options import PeerOptions
+from gemino.call.opus import Samples
 from gemino.call.payload import VideoTap, tap_audio
 from gemino.call.playout import VIDEO_CLOCK_HZ
 from gemino.call.receiver import Viewer
@@ -47,8 +49,7 @@ class Incoming:
         self._options = options
         self._buffer = PictureBuffer()
         self._references = ReferenceReceiver(MAX_REFERENCE_BYTES)
-        self._sound = SoundTrack()
-        self._sound_time: SoundTime | None = None
+        self._hearing = Hearing(self._write_sound)
         self._capture: CaptureTime | None = None
         self._first_picture: int | None = None
         self._tap: VideoTap | None = None
@@ -86,7 +87,9 @@ class Incoming:
         """To be called often: gives up what is lost for good, and returns what is to be said."""
         self._take(now)
         self.counters.packets_lost = self._buffer.packets_lost
-        self.counters.audio_bytes = self._sound.payload_bytes
+        self._hearing.tick(now)
+        self.counters.audio_bytes = self._hearing.payload_bytes
+        self.counters.audio_packets_lost = self._hearing.packets_lost
         wishes: list[Message] = []
         if self.viewer.rejected_references > self._rejected:
             self._rejected = self.viewer.rejected_references
@@ -119,10 +122,9 @@ class Incoming:
             return answers
         if isinstance(message, CaptureTime):
             self._capture = message
-            self._start_sound()
+            self._place_sound()
         elif isinstance(message, SoundTime):
-            self._sound_time = message
-            self._start_sound()
+            self._hearing.tell(message, time.monotonic())
         return []
 
     def quiet(self, now: float) -> bool:
@@ -132,6 +134,7 @@ class Incoming:
     def close(self) -> None:
         """Show and write what is there and finish the files; blocks."""
         self.viewer.close()
+        self._hearing.close(time.monotonic())
         if self.recorder is not None:
             self.recorder.close()
 
@@ -158,7 +161,7 @@ class Incoming:
             return
         if self._first_picture is None:
             self._first_picture = pictures[0].timestamp
-            self._start_sound()
+            self._place_sound()
         self.counters.lr_bytes += sum(len(picture.data) for picture in pictures)
         self.viewer.push(pictures)
 
@@ -170,24 +173,16 @@ class Incoming:
         behind = unwrap(timestamp, capture.rtp_timestamp, 1 << 32) - capture.rtp_timestamp
         return capture.captured_us / 1e6 + behind / VIDEO_CLOCK_HZ
 
-    def _on_audio(self, timestamp: int, data: bytes) -> None:
-        self._write_sound(self._sound.add(timestamp, data))
+    def _on_audio(self, packet: SoundPacket) -> None:
+        self._hearing.add(packet, time.monotonic())
 
-    def _start_sound(self) -> None:
-        """Fix which sample belongs to the first picture, once all that needs is known."""
-        if self._sound_time is None or self._capture is None or self._first_picture is None:
-            return
-        lead_s = self._captured_s(self._first_picture) - self._sound_time.captured_us / 1e6
-        lead = round(lead_s * SAMPLE_RATE_HZ)
-        origin = (self._sound_time.rtp_timestamp + lead) % (1 << 32)
-        self._sound_time = None
-        self._write_sound(self._sound.start(origin))
+    def _place_sound(self) -> None:
+        if self._capture is not None and self._first_picture is not None:
+            self._hearing.see(self._captured_s(self._first_picture), time.monotonic())
 
-    def _write_sound(self, blocks: list[Samples]) -> None:
-        if self.recorder is None:
-            return
-        for block in blocks:
-            self.recorder.write(block)
+    def _write_sound(self, samples: Samples) -> None:
+        if self.recorder is not None:
+            self.recorder.write(samples)
 
     def _show(self, shown: ShownFrame) -> None:
         """In the viewer's thread."""

@@ -1,10 +1,11 @@
 """What a call is asked for, and what it reports."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from gemino.call.display import Display
+from gemino.call.sound_format import SoundOptions
 from gemino.call.sources import Source
 from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX, LrCodec
 from gemino.errors import CallError
@@ -24,7 +25,8 @@ class MediaOptions:
     after the start. lr_codec: of the LR stream; "auto" is AV1 where both peers have it, else VP8.
     runtime: what runs the network (`gemino.runtime.open_synthesizer`). fovea: look closer at the
     face where the LR stream is AV1 and the other peer knows it. time_code: write one into each
-    picture that is sent, and read it from each that is shown (`gemino.call.timecode`).
+    picture that is sent, and read it from each that is shown (`gemino.call.timecode`). sound: its
+    rate and packets.
     """
 
     kbps: float = 15.0
@@ -35,6 +37,7 @@ class MediaOptions:
     runtime: Runtime = "auto"
     fovea: bool = False
     time_code: bool = False
+    sound: SoundOptions = field(default_factory=SoundOptions)
 
     @property
     def lr_codecs(self) -> tuple[LrCodec, ...]:

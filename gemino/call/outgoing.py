@@ -1,17 +1,19 @@
 """Everything one peer sends: a source's tracks, its codec, its references, its rate."""
 
 import logging
+from dataclasses import replace
 
 from aiortc import RTCPeerConnection, RTCRtpSender
 
-from gemino.call.adaptation import AUDIO_KBPS, Adaptation
-from gemino.call.audio import OpusEncoder
+from gemino.call.adaptation import Adaptation
+from gemino.call.audio import OpusSlot
 from gemino.call.options import PeerOptions
 from gemino.call.payload import agreed_codec, fill_encoder_slot, knows_fovea, timestamp_offset
 from gemino.call.recorder import LogRow
 from gemino.call.references import ReferenceSender
 from gemino.call.sender import PictureSender
 from gemino.call.slot import LrSlot
+from gemino.call.sound_format import SoundWish, expected_loss, read_wish
 from gemino.call.sources import Feed
 from gemino.call.stats import Counters
 from gemino.call.tracks import AudioTrack, SourceFrame, VideoTrack
@@ -66,8 +68,11 @@ class Outgoing:
         self._displays = options.displays
         self.video.watch = self._show_self
         self._lr = LrSlot(self._pictures.encode, codec)
-        self.audio = None if feed.sound is None else AudioTrack(feed.sound, feed.clock)
-        self._opus = OpusEncoder(AUDIO_KBPS)
+        settings = media.sound.settings(media.kbps)
+        self._opus = OpusSlot(settings)
+        self.audio: AudioTrack | None = None
+        if feed.sound is not None:
+            self.audio = AudioTrack(feed.sound, feed.clock, settings.packet_ms)
         self._video_sender: RTCRtpSender | None = None
         self._audio_sender: RTCRtpSender | None = None
         self._ended_at: float | None = None
@@ -88,13 +93,29 @@ class Outgoing:
             self._audio_sender = connection.addTrack(self.audio)
             fill_encoder_slot(self._audio_sender, self._opus)
 
+    def agree_on_sound(self, wish: SoundWish) -> None:
+        """Code sound as the other peer wants it, within our options; before media flows."""
+        settings = wish.applied(self._opus.settings)
+        if settings.kbps < self._opus.settings.kbps:
+            logger.info("the other peer asks for at most %g kbps of sound", settings.kbps)
+        self._opus.settings = settings
+        if self.audio is not None:
+            self.audio.packet_ms = settings.packet_ms
+
+    def on_sound_loss(self, lost: float) -> None:
+        """Take what the other peer reports (RTCP): the share of sound packets lost, 0..1."""
+        loss_percent = expected_loss(lost)
+        self._opus.settings = replace(self._opus.settings, loss_percent=loss_percent)
+
     @property
     def codec(self) -> LrCodec:
         """The codec of our LR stream."""
         return self._lr.codec
 
     def agree(self, connection: RTCPeerConnection) -> None:
-        """Take the LR codec that the descriptions have agreed on; before media flows."""
+        """Take what the descriptions have agreed on; before media flows."""
+        if connection.remoteDescription is not None:
+            self.agree_on_sound(read_wish(connection.remoteDescription.sdp))
         mine = [t for t in connection.getTransceivers() if t.sender is self._video_sender]
         codec = agreed_codec(mine[0]) if mine else None
         if codec == "av1" and not knows_fovea(connection):

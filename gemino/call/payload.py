@@ -37,6 +37,7 @@ from aiortc.rtcrtpparameters import RTCRtcpFeedback, RTCRtpCodecParameters
 from aiortc.rtp import RtpPacket
 
 from gemino.call import av1_payload
+from gemino.call.audio import SoundPacket
 from gemino.call.jitter import Packet as LrPacket
 from gemino.config import LrCodec
 from gemino.errors import WireError
@@ -205,12 +206,16 @@ def _describe(codec: LrCodec, payload: bytes) -> tuple[bool, int | None, bytes]:
     return start, descriptor.picture_id, data
 
 
-def tap_audio(receiver: RTCRtpReceiver, deliver: Callable[[int, bytes], None]) -> None:
-    """Give `deliver` the timestamp and payload of every audio packet of `receiver`."""
+def tap_audio(receiver: RTCRtpReceiver, deliver: Callable[[SoundPacket], None]) -> None:
+    """Give `deliver` every packet of Opus that `receiver` gets."""
     slots: Any = receiver
-    slots._RTCRtpReceiver__jitter_buffer = _Tap(
-        lambda packet: deliver(packet.timestamp, packet.payload)
-    )
+
+    def on_packet(packet: RtpPacket) -> None:
+        codec = slots._RTCRtpReceiver__codecs.get(packet.payload_type)
+        if codec is not None and codec.mimeType.lower() == "audio/opus":
+            deliver(SoundPacket(packet.sequence_number, packet.timestamp, packet.payload))
+
+    slots._RTCRtpReceiver__jitter_buffer = _Tap(on_packet)
 
 
 def filter_sources(connection: RTCPeerConnection) -> None:

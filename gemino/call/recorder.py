@@ -6,8 +6,8 @@ import threading
 from fractions import Fraction
 from pathlib import Path
 
-from gemino.call.audio import SAMPLE_RATE_HZ, Samples
 from gemino.call.display import ShownFrame
+from gemino.call.opus import SAMPLE_RATE_HZ, Samples
 from gemino.errors import MediaError
 from gemino.media import MovieWriter
 

@@ -45,6 +45,7 @@ def _counted(counters: Counters) -> dict[str, Any]:
         "reference_bytes": counters.reference_bytes,
         "references": counters.references,
         "audio_bytes": counters.audio_bytes,
+        "audio_packets_lost": counters.audio_packets_lost,
         "onwire_bytes": counters.traffic.onwire_bytes,
         "packets_lost": counters.packets_lost,
         "nacks": counters.nacks,

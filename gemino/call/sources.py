@@ -15,10 +15,11 @@ from typing import Protocol
 
 import numpy as np
 
-from gemino.call.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, Samples
+from gemino.call.audio import BLOCK_SAMPLES
+from gemino.call.opus import SAMPLE_RATE_HZ, Samples
 from gemino.call.pattern import PATTERN_FPS, draw_pattern
 from gemino.call.readahead import ReadAhead
-from gemino.call.tracks import MAX_LATE_S, MediaClock, Pictures, SourceFrame
+from gemino.call.tracks import MAX_LATE_S, MediaClock, Pictures, Sound, SourceFrame
 from gemino.config import frame_step
 from gemino.frames import prepare
 from gemino.media import TimedFrame, length_s, probe, read_audio, read_frames
@@ -26,7 +27,7 @@ from gemino.media import TimedFrame, length_s, probe, read_audio, read_frames
 _STARVED_S = 0.5
 """On a machine that cannot even read in time, a late frame goes out every so often."""
 _FRAMES_AHEAD = 6
-_BLOCKS_AHEAD = 16
+_BLOCKS_AHEAD = 48
 _SHORTEST_LOOP_S = 0.2
 """A single picture, as a clip, is sent anew so often."""
 _SILENCE = np.zeros(SAMPLE_RATE_HZ, np.int16)
@@ -36,13 +37,13 @@ _SILENCE = np.zeros(SAMPLE_RATE_HZ, np.int16)
 class Feed:
     """A source that is open for one call. fps: of its pictures, as far as can be known.
 
-    sound: mono blocks of 60 ms; None without any. clock: to be started with the call.
+    sound: mono blocks; None without any. clock: to be started with the call.
     """
 
     clock: MediaClock
     fps: Fraction
     pictures: Pictures
-    sound: ReadAhead[Samples] | None = None
+    sound: Sound | None = None
 
     def close(self) -> None:
         """Stop reading."""
@@ -179,7 +180,7 @@ def looped_sound(clip: Path, period: int) -> Iterator[Samples]:
 
 
 def in_blocks(sound: Iterable[Samples], seconds: float | None) -> Iterator[Samples]:
-    """The first `seconds` of `sound` in blocks of 60 ms; the last is padded."""
+    """The first `seconds` of `sound` in blocks of 20 ms; the last is padded."""
     left = None if seconds is None else round(seconds * SAMPLE_RATE_HZ)
     rest = np.zeros(0, np.int16)
     for samples in sound:

@@ -79,6 +79,7 @@ class Counters:
     reference_bytes: int = 0
     references: int = 0
     audio_bytes: int = 0
+    audio_packets_lost: int = 0
     packets_lost: int = 0
     nacks: int = 0
     plis: int = 0
@@ -118,6 +119,7 @@ def w3c(counters: Counters, *, sends: bool, now: float) -> dict[str, Any]:
         "geminoReferenceBytes": counters.reference_bytes,
         "geminoReferences": counters.references,
         "geminoAudioBytes": counters.audio_bytes,
+        "geminoAudioPacketsLost": counters.audio_packets_lost,
         "geminoOnWireBytes": counters.traffic.onwire_bytes,
         "geminoMessagesDropped": counters.garbage,
         "geminoCodingMs": round(counters.coding_ms.recent(), 2),

@@ -2,8 +2,8 @@
 
 Time 0 is the call's start. A picture with time t is due t seconds later; one that was taken live is
 due at once. A picture that is more than `MAX_LATE_S` late is dropped, at the source where it costs
-least (`sources`): the call never drifts behind. Sound of the 60 ms from t on is handed over at
-t + 60 ms, as a microphone would.
+least (`sources`): the call never drifts behind. Sound of 60 ms from t on is handed over at
+t + 60 ms, as a microphone would, in blocks as long as a packet (20 to 60 ms).
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from fractions import Fraction
 from typing import Protocol, TypeVar
 
 import av
+import numpy as np
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import VIDEO_CLOCK_RATE, VIDEO_TIME_BASE, MediaStreamError
 
-from gemino.call.audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, Samples
-from gemino.call.readahead import ReadAhead
+from gemino.call.opus import SAMPLE_RATE_HZ, Samples
 from gemino.errors import GeminoError
 from gemino.frames import Frame
 
@@ -158,31 +158,60 @@ class VideoTrack(MediaStreamTrack):
         return frame
 
 
+class Sound(Protocol):
+    """What an audio track needs of a source: mono blocks of any length, without gaps."""
+
+    def get(self) -> Samples | None:
+        """The next block, None at the end; waits, and raises MediaError."""
+
+    def ready(self) -> bool:
+        """Whether `get` would not wait."""
+
+    def close(self) -> None:
+        """End soon: whoever waits in `get` gets an end."""
+
+
 class AudioTrack(MediaStreamTrack):
-    """A source's sound in blocks of 60 ms; one that cannot be read further ends early."""
+    """A source's sound in blocks of `packet_ms`; one that cannot be read further ends early.
+
+    packet_ms: may be changed until media flows.
+    """
 
     kind = "audio"
 
-    def __init__(self, blocks: ReadAhead[Samples], clock: MediaClock) -> None:
+    def __init__(self, sound: Sound, clock: MediaClock, packet_ms: int = 60) -> None:
         super().__init__()
-        self._blocks = blocks
+        self.packet_ms = packet_ms
+        self._sound = sound
         self._clock = clock
         self._position = 0
+        self._rest = np.zeros(0, np.int16)
 
     async def recv(self) -> av.AudioFrame:
         start_s = await self._clock.wait()
-        try:
-            block = await _next(self._blocks)
-        except GeminoError as error:
-            logger.warning("%s", error)
-            block = None
-        if block is None:
-            self.stop()
-            raise MediaStreamError
-        due_s = start_s + (self._position + BLOCK_SAMPLES) / SAMPLE_RATE_HZ
+        wanted = self.packet_ms * SAMPLE_RATE_HZ // 1000
+        block = await self._read(wanted)
+        due_s = start_s + (self._position + wanted) / SAMPLE_RATE_HZ
         await asyncio.sleep(max(due_s - time.monotonic(), 0))
         samples = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="s16", layout="mono")
         samples.sample_rate = SAMPLE_RATE_HZ
         samples.pts, samples.time_base = self._position, Fraction(1, SAMPLE_RATE_HZ)
-        self._position += BLOCK_SAMPLES
+        self._position += wanted
         return samples
+
+    async def _read(self, wanted: int) -> Samples:
+        """The next `wanted` samples; the last ones are filled up with silence."""
+        while len(self._rest) < wanted:
+            try:
+                block = await _next(self._sound)
+            except GeminoError as error:
+                logger.warning("%s", error)
+                block = None
+            if block is None:
+                if not len(self._rest):
+                    self.stop()
+                    raise MediaStreamError
+                block = np.zeros(wanted - len(self._rest), np.int16)
+            self._rest = np.concatenate([self._rest, block])
+        taken, self._rest = self._rest[:wanted], self._rest[wanted:]
+        return taken

@@ -10,9 +10,11 @@ from fractions import Fraction
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from gemino.call.audio import OpusEncoder
+import numpy as np
+
 from gemino.call.camera import CameraSource
 from gemino.call.devices import list_cameras
+from gemino.call.opus import OpusDecoder, OpusEncoder, OpusSettings, version
 from gemino.call.pattern import draw_pattern
 from gemino.call.receiver import REBUILDERS
 from gemino.cli.meeting import DEFAULT_PORT
@@ -126,8 +128,9 @@ def _codecs() -> tuple[Status, str, dict[str, Any]]:
 
 
 def _sound() -> tuple[Status, str, dict[str, Any]]:
-    OpusEncoder(6)
-    return "ok", "Opus codes", {}
+    silence = np.zeros(2_880, np.int16)
+    OpusDecoder().decode(OpusEncoder(OpusSettings()).encode(silence))
+    return "ok", f"Opus codes and decodes ({version()})", {"opus": version()}
 
 
 def _camera() -> tuple[Status, str, dict[str, Any]]:
