@@ -64,7 +64,11 @@ def train(
     models: Annotated[Path, typer.Option(help="Where the model is written.")] = Path("models"),
     resume: Annotated[bool, typer.Option(help="Go on from the run's checkpoint.")] = True,
     start: Annotated[
-        str | None, typer.Option(help="A model, by name or folder, whose weights to begin with.")
+        str | None,
+        typer.Option(
+            help="A model, by name or folder, whose weights to begin with; of one of another size"
+            " those that estimate motion."
+        ),
     ] = None,
     validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 500,
     save_every: Annotated[

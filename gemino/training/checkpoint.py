@@ -71,7 +71,7 @@ def load(
     try:
         tensors = load_file(path)
         clock = _read_clock(path)
-        model.load_state_dict(_below(tensors, "model."))
+        model.load_state_dict(below(tensors, "model."))
         for name, x in average.weights.items():
             x.copy_(tensors[f"average.{name}"])
         for name, parameter in model.named_parameters():
@@ -84,7 +84,8 @@ def load(
     return clock
 
 
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin with `prefix`, named without it."""
     return {name[len(prefix) :]: x for name, x in tensors.items() if name.startswith(prefix)}
 
 

@@ -29,7 +29,7 @@ from gemino.zoo import find
 
 VALIDATION_RUNG = Rung("av1", 128, 8.5)
 VALIDATION_REFERENCE_BYTES = 20_000
-_WATCHED = f"foveated AV1, {VALIDATION_RUNG.size_px} px, {VALIDATION_RUNG.video_kbps:g} kbps"
+_WATCHED = f"AV1, {VALIDATION_RUNG.size_px} px, {VALIDATION_RUNG.video_kbps:g} kbps"
 _VGG_PX = 128
 
 
@@ -206,7 +206,6 @@ def _training_jobs(options: TrainingOptions, console: Console) -> list[Job]:
 def _validation_jobs(options: TrainingOptions, folder: Path) -> list[Job]:
     settings = SequenceSettings(
         options.output_px,
-        (),
         (VALIDATION_RUNG,),
         references=2,
         reference_bytes=(VALIDATION_REFERENCE_BYTES,),

@@ -106,9 +106,16 @@ class Trainer:
         return clock is not None
 
     def start_from(self, files: ModelFiles) -> None:
-        """Begin with the weights of a finished model. ModelError where they do not fit."""
+        """Begin with the weights of a finished model: all of them where it is of our size, else
+        those that estimate motion, which are alike in every size. ModelError where they do not fit.
+        """
+        whole = files.config.size == self.model.config.size
         try:
-            self.model.load_state_dict(load_file(files.weights_path))
+            weights = load_file(files.weights_path)
+            if whole:
+                self.model.load_state_dict(weights)
+            else:
+                self.model.motion.load_state_dict(checkpoint.below(weights, "motion."))
         except (SafetensorError, RuntimeError, OSError) as error:
             size = self.model.config.size
             raise ModelError(f"{files.path}: is no network of size {size}") from error
