@@ -102,6 +102,7 @@ def _peers(options: LoopbackOptions, url: str, folder: Path) -> list[_Peer]:
     clip = ["--test-pattern"] if options.clip is None else ["--input", str(options.clip)]
     peers[0].arguments += [*clip, *(["--loop"] if options.loop else [])]
     output, lossless = options.output, options.record_lossless
+    peers[1].arguments += ["--show"] if options.show else []
     if output is None and lossless is None:
         output = folder / "received.mp4"  # a receiver receives into something
     for option, path in (("--output", output), ("--record-lossless", lossless)):

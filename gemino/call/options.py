@@ -101,7 +101,7 @@ class LoopbackOptions:
     media.seconds or for ever. record_lossless: lossless .mkv of every shown frame; beside it, with
     the suffix .jsonl, a line for each in the same order: source_index, source_time_s, shown_s,
     latency_ms, neural, lr_px. stats: JSON lines of both peers. port: of the signalling server, 0
-    for a free one.
+    for a free one. show: open a window on the receiver.
     """
 
     clip: Path | None
@@ -111,6 +111,7 @@ class LoopbackOptions:
     stats: Path | None = None
     port: int = 0
     loop: bool = False
+    show: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,30 +143,53 @@ def w3c(counters: Counters, *, sends: bool, now: float) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What one direction carried between two looks, in kbps, and frames a second."""
+
+    lr: float = 0.0
+    reference: float = 0.0
+    sound: float = 0.0
+    wire: float = 0.0
+    fps: float = 0.0
+
+    @property
+    def payload(self) -> float:
+        return self.lr + self.reference + self.sound
+
+
 class Meter:
-    """Rates between two looks at the counters, for the status line."""
+    """Rates between two looks at the counters. rates: those of the latest look."""
 
     def __init__(self) -> None:
+        self.rates = Rates()
         self._last = (0.0, 0, 0, 0, 0, 0)
 
-    def line(self, counters: Counters, *, sends: bool, size_px: int, now: float) -> str:
-        """One status line. The first takes it that the call has run for a second."""
+    def measure(self, counters: Counters, now: float) -> Rates:
+        """Look again. The first look takes it that the call has run for a second."""
         sound, wire = counters.audio_bytes, counters.traffic.onwire_bytes
         marks = (now, counters.lr_bytes, counters.reference_bytes, sound, wire, counters.frames)
         last, self._last = self._last, marks
         seconds = now - last[0] if last[0] else 1.0
-        rates = [kbps(marks[i] - last[i], seconds) for i in range(1, 5)]
         fps = (marks[5] - last[5]) / seconds if seconds > 0 else 0.0
-        payload = f"{rates[0]:5.1f} kbps LR +{rates[1]:5.1f} ref +{rates[2]:4.1f} sound"
+        lr, reference, heard, carried = (kbps(marks[i] - last[i], seconds) for i in range(1, 5))
+        self.rates = Rates(lr, reference, heard, carried, fps)
+        return self.rates
+
+    def line(self, counters: Counters, *, sends: bool, size_px: int, now: float) -> str:
+        """One status line of a look at the counters."""
+        rates = self.measure(counters, now)
+        payload = f"{rates.lr:5.1f} kbps LR +{rates.reference:5.1f} ref +{rates.sound:4.1f} sound"
         lr = f"LR {counters.lr_codec or '-'} {counters.lr_px} px"
-        shared = f"{payload} = {rates[3]:5.1f} on the wire | {lr}"
+        shared = f"{payload} = {rates.wire:5.1f} on the wire | {lr}"
         if sends:
-            return f"{shared} | {fps:4.1f} fps sent | encode {counters.coding_ms.recent():4.1f} ms"
+            coding = f"encode {counters.coding_ms.recent():4.1f} ms"
+            return f"{shared} | {rates.fps:4.1f} fps sent | {coding}"
         how = "neural" if counters.frames_neural else "classical"
         if counters.drawn_px and counters.frames_neural:
             how += f", drawn at {counters.drawn_px} px to keep up"
         return (
-            f"{shared} -> {size_px} | {fps:4.1f} fps shown, {how} | decode "
+            f"{shared} -> {size_px} | {rates.fps:4.1f} fps shown, {how} | decode "
             f"{counters.coding_ms.recent():4.1f}, rebuild {counters.synthesize_ms.recent():5.1f}, "
             f"latency {counters.latency_ms.recent():5.1f} ms"
         )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
-from gemino.cli import edge
+from gemino.cli import edge, outputs
 from gemino.cli.console import NO_MODEL, with_adapter
 from gemino.errors import CallError, MediaError
 
@@ -22,6 +22,8 @@ Examples:
   gemino-call --listen --camera -o received.mp4   (says how to answer)
 
   gemino-call --loopback samples/webcam.mp4 -o received.mp4
+
+  gemino-call --loopback samples/webcam.mp4 --show
 
   gemino-call --loopback clip.mp4 --kbps 20 --size 1024 --json
 
@@ -148,6 +150,7 @@ _HiddenFlag = Annotated[bool, typer.Option(hidden=True)]
 
 @app.command(help=_EXAMPLES, cls=_Command)
 def call(
+    ctx: typer.Context,
     loopback_clip: _Loopback = None,
     peer: _PeerRoom = None,
     listen: _ListenRoom = None,
@@ -158,6 +161,7 @@ def call(
     camera: _CameraName = None,
     test_pattern: _Pattern = False,
     output: _Output = None,
+    show: outputs.Show = False,
     kbps: _Kbps = 15.0,
     size: _Size = 512,
     model: _Model = "generic-s",
@@ -197,7 +201,7 @@ def call(
 
     if loopback_clip is not None:
         played = None if test_pattern else Path(loopback_clip)
-        asked = (played, media, output, record_lossless, stats, port or 0, loop)
+        asked = (played, media, output, record_lossless, stats, port or 0, loop, show)
         live.run_loopback(LoopbackOptions(*asked), as_json=as_json)
         return
     own = None if listen is None else meeting.own_server(host, port, local=local)
@@ -209,6 +213,7 @@ def call(
         source=source,
         output=output,
         lossless=record_lossless,
+        displays=ctx.with_resource(outputs.opened(size, show=show)),
         frame_log=frame_log,
         stats=stats,
         local=local,

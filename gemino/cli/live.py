@@ -24,6 +24,7 @@ from gemino.call.peer import Interrupted, Peer
 from gemino.call.recorder import write_log
 from gemino.call.report import peer_report
 from gemino.call.stats import Meter, w3c
+from gemino.cli import outputs
 from gemino.cli.meeting import OwnServer, hosted, invitation
 from gemino.errors import MediaError
 
@@ -155,6 +156,7 @@ async def _run_peer(
             options = await stack.enter_async_context(hosted(options, own))
         peer = Peer(options, _teller(screen, stats), lambda: _tell_waiting(options, own))
         loop = asyncio.get_running_loop()
+        outputs.steer(peer, loop)
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # no such handlers on Windows
                 loop.add_signal_handler(number, peer.stop)
@@ -223,6 +225,8 @@ def _teller(screen: _Screen, stats: _StatsFile) -> Callable[[Peer, float], None]
             screen.show(
                 name, meters[name].line(half.counters, sends=sends, size_px=size_px, now=now)
             )
+            if not sends:
+                outputs.entitle(peer, meters[name].rates.wire)
             stats.write(w3c(half.counters, sends=sends, now=time.time()))
 
     return tell
