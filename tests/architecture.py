@@ -22,6 +22,7 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"models": ("zoo", "graphs", "adapters", "runtime"), "attention": ("attention",)},
     {"encoder": ("encoder",), "decoder": ("decoder",)},
     {"training": ("training",), "evaluation": ("evaluation", "timing"), "call": ("call",)},
+    {"server": ("server",)},
     {"roof": ("cli", "__init__")},
 )
 TORCH_ROOMS = (
@@ -39,6 +40,7 @@ TORCH_ROOMS = (
 TORCH_LOADERS = (*TORCH_ROOMS, "gemino.evaluation")
 ASYNC_ROOMS = (
     *(f"gemino.call.{name}" for name in ("tracks", "signaling", "peer", "loopback")),
+    *(f"gemino.server.{name}" for name in ("app", "local_video", "session", "sound")),
     "gemino.cli",
     "signaling",
 )

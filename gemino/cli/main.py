@@ -8,6 +8,7 @@ from gemino.cli.edge import new_app, run
 from gemino.cli.encode import encode
 from gemino.cli.evaluate import evaluate
 from gemino.cli.export import export
+from gemino.cli.serve import serve
 from gemino.cli.signal import PASSED_ON, signal
 from gemino.cli.train import train
 
@@ -20,6 +21,7 @@ app.command()(train)
 app.command()(export)
 app.command()(bench)
 app.command()(doctor)
+app.command()(serve)
 app.command(context_settings=PASSED_ON)(signal)
 
 

@@ -1,0 +1,231 @@
+"""The camera's pictures through the whole codec and back, at the rate that the page asks for.
+
+One thread decodes what the camera sends and codes the newest of it (`coder`). As in any call,
+`call.receiver.Viewer` decodes and rebuilds, skips what comes too late, and draws smaller pictures
+where the machine is too slow. There is no network in between, but what would cross it is counted,
+and a reference arrives as late as its bytes would take.
+
+It lasts as long as the server, because a model takes seconds to load; pages come and go
+(`start`, `stop`). What was seen of one is forgotten before the next.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import av
+import cv2
+import numpy as np
+from aiortc.mediastreams import VIDEO_TIME_BASE
+
+from gemino.call.display import ShownFrame
+from gemino.call.jitter import Picture
+from gemino.call.playout import VIDEO_CLOCK_HZ
+from gemino.call.receiver import Viewer
+from gemino.call.stats import Counters
+from gemino.config import LadderSteps
+from gemino.errors import CodecError, GeminoError
+from gemino.frames import from_video_frame, to_video_frame
+from gemino.runtime import Runtime
+from gemino.server.coder import LR_CODEC, Coder
+from gemino.server.local_video import CameraDecoder
+from gemino.server.messages import PageStats, Settings
+from gemino.server.windows import Window
+from gemino.zoo import find
+
+logger = logging.getLogger(__name__)
+
+Show = Callable[[av.VideoFrame], None]
+_MOST_WAITING = 60
+_SMOOTH_KBPS = 60.0
+_LEAST_INTERVAL_S = 1 / 33
+"""Between two pictures of a thin stream: 60 a second would starve it (`config.frame_step`)."""
+_LATENCIES = 60
+_JPEG_QUALITY = 90
+
+
+class RoundTrip:
+    """size_px: side of the rebuilt picture. model: None for classical upsampling.
+
+    Raises ModelError where there is no such model.
+    """
+
+    def __init__(self, model: str | Path | None, size_px: int, runtime: Runtime = "auto") -> None:
+        files = None if model is None else find(model)
+        steps: LadderSteps | None = None if files is None else files.ladders.get(LR_CODEC)
+        self.size_px = size_px
+        self._failure: GeminoError | None = None
+        self._steps = steps
+        self._counters = Counters()
+        self._viewer = Viewer(model, size_px, self._counters, self._on_shown, runtime)
+        self._settings = Settings()
+        self._changed = threading.Condition()
+        self._waiting: deque[Picture] = deque()
+        self._closing = False
+        self._show: Show | None = None
+        self._camera = CameraDecoder()
+        self._camera_px = (0, 0)
+        self._coder = self._new_coder()
+        self._shown = Window()
+        self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
+        self._neural = False
+        self._coded_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="coder", daemon=True)
+        self._thread.start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model is loaded."""
+        return self._viewer.ready.is_set()
+
+    @property
+    def failure(self) -> GeminoError | None:
+        """Why nothing is shown any more."""
+        return self._failure or self._viewer.failure
+
+    @property
+    def wants_keyframe(self) -> bool:
+        """Whether the camera's stream needs a key frame."""
+        return self._camera.wants_keyframe
+
+    def start(self, show: Show) -> None:
+        """Begin with a new page; show: called in a thread, with every picture to be seen."""
+        with self._changed:
+            self._show = show
+            self._settings = Settings()
+
+    def stop(self) -> None:
+        """The page is gone: forget what was seen of it."""
+        with self._changed:
+            self._show = None
+            self._waiting.clear()
+            self._coder.close()
+            self._coder = self._new_coder()
+            self._camera, self._camera_px = CameraDecoder(), (0, 0)
+            self._shown = Window()
+            self._latencies_ms.clear()
+            self._neural = False
+        self._viewer.forget_references()
+
+    def set(self, settings: Settings) -> None:
+        """Go on as the page wants it."""
+        with self._changed:
+            self._settings = settings
+
+    def push(self, pictures: list[Picture]) -> None:
+        """Take coded pictures of the camera, in order."""
+        with self._changed:
+            if self._show is None:
+                return
+            self._waiting.extend(pictures)
+            while len(self._waiting) > _MOST_WAITING:
+                self._waiting.popleft()  # the gap in their numbers asks for a key frame
+            self._changed.notify()
+
+    def thumbnail(self) -> bytes | None:
+        """The latest LR picture as JPEG."""
+        lr = self._coder.lr
+        if lr is None or not self._settings.thumbnail:
+            return None
+        bgr = np.ascontiguousarray(lr[..., ::-1])
+        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        return data.tobytes()
+
+    def stats(self, now: float) -> PageStats:
+        """What the page shows."""
+        coder, counters = self._coder, self._counters
+        payload, onwire = coder.rate.kbps(now)
+        latencies = list(self._latencies_ms)
+        age_s = None if coder.reference_at is None else round(now - coder.reference_at, 1)
+        return PageStats(
+            ready=self.ready,
+            model=self._viewer.model_name,
+            size_px=self.size_px,
+            kbps=self._settings.kbps,
+            payload_kbps=round(payload, 2),
+            onwire_kbps=round(onwire, 2),
+            plain_kbps=round(coder.plain_rate.kbps(now)[0], 2) if coder.plain_px else 0.0,
+            plain_px=coder.plain_px,
+            lr_px=coder.rung.size_px,
+            lr_codec=coder.rung.codec,
+            fps=round(self._shown.per_second(now), 1),
+            latency_ms=round(median(latencies), 1) if latencies else 0.0,
+            references=coder.references,
+            reference_age_s=age_s,
+            neural=self._neural,
+            drawn_px=counters.drawn_px or self.size_px,
+            camera_px=self._camera_px,
+        )
+
+    def close(self) -> None:
+        """End all threads."""
+        with self._changed:
+            self._closing = True
+            self._show = None
+            self._changed.notify()
+        self._thread.join()
+        self._coder.close()
+        self._viewer.close()
+
+    def _new_coder(self) -> Coder:
+        return Coder(self.size_px, self._steps, self._push, self._viewer.add_reference)
+
+    def _push(self, picture: Picture) -> None:
+        self._viewer.push([picture])
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closing:
+                    self._changed.wait()
+                if self._closing:
+                    return
+                pictures = list(self._waiting)
+                self._waiting.clear()
+                camera, coder, settings = self._camera, self._coder, self._settings
+            try:
+                self._code(pictures, camera, coder, settings)
+            except CodecError as error:
+                logger.info("a picture of the camera is left out: %s", error)
+            except Exception as error:  # a thread's edge: else the page would stand still
+                logger.debug("the coder failed", exc_info=True)
+                self._failure = CodecError(f"pictures cannot be coded any more: {error}")
+                return
+
+    def _code(
+        self, pictures: list[Picture], camera: CameraDecoder, coder: Coder, settings: Settings
+    ) -> None:
+        newest: tuple[av.VideoFrame, float] | None = None
+        for picture in pictures:
+            try:
+                newest = camera.decode(picture.data, picture.index), picture.arrived_at
+            except CodecError as error:
+                logger.info("%s", error)
+        if newest is None or not self._viewer.ready.is_set():
+            return
+        frame, taken_s = newest
+        if settings.kbps < _SMOOTH_KBPS and taken_s - self._coded_at < _LEAST_INTERVAL_S:
+            return
+        self._coded_at = taken_s
+        self._camera_px = (frame.width, frame.height)
+        coder.code(from_video_frame(frame), taken_s, settings, time.monotonic())
+
+    def _on_shown(self, shown: ShownFrame) -> None:
+        """In a thread of the viewer."""
+        with self._changed:
+            show, coder, split = self._show, self._coder, self._settings.split
+        if show is None:
+            return
+        now = time.monotonic()
+        self._shown.add(1, now)
+        late = (round(now * VIDEO_CLOCK_HZ) - shown.timestamp) % (1 << 32)
+        self._latencies_ms.append(late * 1000 / VIDEO_CLOCK_HZ)
+        self._neural = shown.neural
+        plain = coder.plain(shown.timestamp) if split else None
+        picture = shown.frame if plain is None else np.hstack([plain, shown.frame])
+        # Stamped anew: what is late must not make the browser wait for what comes after it.
+        show(to_video_frame(picture, round(now * VIDEO_CLOCK_HZ), VIDEO_TIME_BASE))

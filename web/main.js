@@ -1,0 +1,369 @@
+// The page: from the lobby through the try-out and back. The other modules know nothing of it.
+
+import { about, Connection, Trouble } from "./connection.js";
+import * as devices from "./devices.js";
+import { Recording, screenshot } from "./keeping.js";
+import { Plot } from "./plot.js";
+import { Stage } from "./stage.js";
+
+const AGAIN_MS = 2000;
+const GIVE_UP_TRIES = 150;
+const SETTINGS_MS = 250;
+
+const by = (id) => document.getElementById(id);
+const body = document.body;
+const plots = {
+  rate: new Plot(by("p-rate"), ["--accent", "--soft"], 10),
+  fps: new Plot(by("p-fps"), ["--accent"], 30),
+  delay: new Plot(by("p-delay"), ["--accent"], 200),
+};
+const stage = new Stage(by("picture"), by("remote"), by("divider"), showSplit);
+const settings = { kbps: 20, split: false, thumbnail: true };
+
+let limits = { min_kbps: 6, max_kbps: 400, size_px: 512 };
+let stream = null; // camera and microphone
+let connection = null;
+let sound = null; // the track that comes back
+let recording = null;
+let stopMeter = () => {};
+let retry = null;
+let tries = 0;
+let latest = null; // statistics
+
+// ---- states
+
+function say(state, words) {
+  body.dataset.state = state;
+  by("status").textContent = words;
+}
+
+function complain(words, again) {
+  by("trouble").hidden = false;
+  by("trouble").firstElementChild.textContent = words;
+  by("again").hidden = !again;
+  by("again").onclick = () => {
+    settle();
+    again();
+  };
+}
+
+function settle() {
+  clearTimeout(retry);
+  by("trouble").hidden = true;
+}
+
+// ---- camera and microphone
+
+async function turnOn() {
+  settle();
+  const cannot = devices.missing();
+  if (cannot) {
+    complain(cannot, null);
+    by("allow").disabled = true;
+    return;
+  }
+  try {
+    await use(await devices.open(limits.size_px, by("cameras").value, by("microphones").value));
+  } catch (error) {
+    delete body.dataset.camera;
+    complain(error.message, turnOn);
+  }
+}
+
+async function use(opened) {
+  stream?.getTracks().forEach((track) => track.stop());
+  stream = opened;
+  by("self").srcObject = stream;
+  body.dataset.camera = "on";
+  stopMeter();
+  stopMeter = devices.meter(stream, (level) => by("level").style.setProperty("--level", level));
+  stream.getVideoTracks()[0].addEventListener("ended", () => {
+    complain("The camera is gone. Connect it again, then try again.", turnOn);
+  });
+  await devices.list(stream, by("cameras"), by("microphones"));
+  by("start").disabled = false;
+  if (connection) {
+    for (const track of stream.getTracks()) await connection.replace(track);
+  }
+}
+
+// ---- the session
+
+async function start() {
+  settle();
+  stopMeter();
+  say(body.dataset.state === "trouble" ? "trouble" : "connecting", "Connecting");
+  by("status").textContent = "Connecting";
+  const mine = new Connection({
+    picture: (track, source) => {
+      if (track.kind === "audio") {
+        sound = track;
+        return;
+      }
+      stage.start(source ?? new MediaStream([track]));
+      hear();
+    },
+    stats: showStats,
+    thumbnail: showThumbnail,
+    ended: (words) => {
+      if (connection !== mine) return;
+      connection = null;
+      over();
+      say("trouble", "Ended");
+      complain(words, start);
+    },
+    lost: () => {
+      if (connection !== mine) return;
+      connection = null;
+      over();
+      reconnect("The server does not answer any more. Trying again until it is back …");
+    },
+  });
+  connection = mine;
+  try {
+    await mine.open(stream, location.hash.slice(1));
+    if (connection !== mine) return;
+    tries = 0;
+    settle();
+    say("live", "Connected");
+    tell();
+  } catch (error) {
+    if (connection !== mine) return;
+    mine.close();
+    connection = null;
+    if (error instanceof Trouble && error.final) {
+      say("trouble", "Not connected");
+      complain(error.message, start);
+    } else {
+      reconnect("The server does not answer. Trying again until it is back …");
+    }
+  }
+}
+
+function reconnect(words) {
+  say("trouble", "Server gone");
+  tries += 1;
+  complain(words, start);
+  if (tries < GIVE_UP_TRIES) retry = setTimeout(start, AGAIN_MS);
+}
+
+function over() {
+  stage.stop();
+  stopRecording();
+  sound = null;
+  latest = null;
+  for (const id of ["badge", "plain-label", "gemino-label"]) by(id).hidden = true;
+}
+
+function leave() {
+  settle();
+  connection?.close();
+  connection = null;
+  over();
+  stream?.getTracks().forEach((track) => track.stop());
+  stream = null;
+  delete body.dataset.camera;
+  by("start").disabled = true;
+  for (const id of ["mute", "hide", "split"]) press(by(id), false);
+  settings.split = false;
+  delete body.dataset.hidden;
+  Object.values(plots).forEach((plot) => plot.clear());
+  say("lobby", "Ready when you are");
+  by("allow").focus();
+}
+
+// ---- what the person sets
+
+let waiting = null;
+
+function tell() {
+  if (waiting) return;
+  waiting = setTimeout(() => {
+    waiting = null;
+    connection?.settings(settings);
+  }, connection && latest ? SETTINGS_MS : 0);
+}
+
+function setRate() {
+  const { min_kbps: least, max_kbps: most } = limits;
+  const kbps = least * (most / least) ** (by("rate").value / 1000);
+  settings.kbps = Math.min(most, Math.max(least, kbps < 30 ? Math.round(kbps * 2) / 2 : Math.round(kbps)));
+  by("rate-value").textContent = `${settings.kbps} kbps`;
+  by("rate").setAttribute("aria-valuetext", `${settings.kbps} kilobits a second`);
+  tell();
+}
+
+function place(kbps) {
+  const { min_kbps: least, max_kbps: most } = limits;
+  by("rate").value = Math.round((1000 * Math.log(kbps / least)) / Math.log(most / least));
+}
+
+function press(button, on) {
+  button.setAttribute("aria-pressed", on);
+}
+
+function toggle(button) {
+  const on = button.getAttribute("aria-pressed") !== "true";
+  press(button, on);
+  return on;
+}
+
+function mute() {
+  const on = toggle(by("mute"));
+  stream?.getAudioTracks().forEach((track) => (track.enabled = !on));
+}
+
+function hide() {
+  const on = toggle(by("hide"));
+  stream?.getVideoTracks().forEach((track) => (track.enabled = !on));
+  if (on) body.dataset.hidden = "on";
+  else delete body.dataset.hidden;
+}
+
+function compare() {
+  settings.split = toggle(by("split"));
+  tell();
+}
+
+function hear() {
+  by("remote").muted = !by("hear").checked;
+}
+
+function record() {
+  if (recording) {
+    stopRecording();
+    return;
+  }
+  recording = new Recording(by("picture"), sound);
+  press(by("record"), true);
+  by("recording").hidden = false;
+}
+
+function stopRecording() {
+  recording?.stop();
+  recording = null;
+  press(by("record"), false);
+  by("recording").hidden = true;
+}
+
+// ---- what is shown
+
+function showSplit(split) {
+  if (split) body.dataset.split = "on";
+  else delete body.dataset.split;
+  by("plain-label").hidden = by("gemino-label").hidden = !split;
+}
+
+function round(value) {
+  return value < 99.5 ? value.toFixed(1) : Math.round(value);
+}
+
+async function showStats(stats) {
+  const first = latest === null;
+  latest = stats;
+  if (first) tell();
+  const browser = await (connection?.delay().catch(() => 0) ?? 0);
+  if (latest !== stats) return;
+  const delay = stats.latency_ms ? stats.latency_ms + browser : 0;
+  by("n-payload").textContent = round(stats.payload_kbps);
+  by("n-wire").textContent = round(stats.onwire_kbps);
+  by("n-fps").textContent = round(stats.fps);
+  by("n-delay").textContent = Math.round(delay);
+  plots.rate.add(stats.payload_kbps, stats.onwire_kbps);
+  plots.fps.add(stats.fps);
+  plots.delay.add(delay);
+  showBadge(stats);
+  by("plain-label").textContent = `Plain VP8 · ${stats.plain_px} px · ${round(stats.plain_kbps)} kbps`;
+  by("gemino-label").textContent = `Gemino · ${stats.size_px} px · ${round(stats.payload_kbps)} kbps`;
+  by("lr").textContent = `${stats.lr_codec.toUpperCase()}, ${stats.lr_px} × ${stats.lr_px} px`;
+  by("reference").textContent = stats.references
+    ? `${stats.references} sharp picture${stats.references > 1 ? "s" : ""}, the last ${Math.round(stats.reference_age_s)} s ago`
+    : "no sharp picture yet";
+  by("machine").textContent = machine(stats);
+  by("rate-note").textContent = rateNote(stats);
+  if (recording) {
+    const seconds = recording.seconds;
+    by("recording").lastElementChild.textContent =
+      `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  }
+}
+
+function showBadge(stats) {
+  const badge = by("badge");
+  badge.hidden = !stats.fps;
+  badge.toggleAttribute("data-plain", !stats.neural);
+  badge.textContent = stats.neural ? "Neurally rebuilt" : "Enlarged, not rebuilt";
+  badge.title = stats.neural
+    ? "Fine detail is carried over from an earlier sharp picture, or made up by a network"
+    : "No sharp picture has arrived yet, or no model is in use";
+}
+
+function machine(stats) {
+  if (!stats.ready) return "The model is being loaded …";
+  const [width, height] = stats.camera_px;
+  const words = [`${stats.model}, camera ${width} × ${height} px`];
+  if (stats.drawn_px < stats.size_px) {
+    words.push(`drawn at ${stats.drawn_px} px and enlarged: this machine is too slow or too busy for ${stats.size_px} px`);
+  }
+  return words.join("; ");
+}
+
+function rateNote(stats) {
+  if (!stats.fps || stats.kbps !== settings.kbps) return "";
+  if (stats.payload_kbps > 1.4 * stats.kbps) return "Settling: a new rate begins with a whole picture.";
+  return "";
+}
+
+async function showThumbnail(blob) {
+  const picture = await createImageBitmap(blob).catch(() => null);
+  if (!picture) return;
+  const canvas = by("thumbnail");
+  if (canvas.width !== picture.width) canvas.width = canvas.height = picture.width;
+  canvas.getContext("2d").drawImage(picture, 0, 0);
+  picture.close();
+}
+
+// ---- wiring
+
+function listen() {
+  by("allow").onclick = turnOn;
+  by("cameras").onchange = by("microphones").onchange = turnOn;
+  by("lobby").onsubmit = (event) => {
+    event.preventDefault();
+    start();
+  };
+  by("rate").oninput = setRate;
+  by("hear").onchange = hear;
+  const keys = { m: "mute", v: "hide", s: "split", p: "shot", r: "record" };
+  const actions = { mute, hide, split: compare, shot: () => screenshot(by("picture")), record, leave };
+  for (const [id, action] of Object.entries(actions)) by(id).onclick = action;
+  by("record").hidden = !Recording.possible;
+  addEventListener("keydown", (event) => {
+    const typing = event.target.matches?.("select, input:not([type=range])");
+    const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (connection && plain && !typing && event.key in keys) by(keys[event.key]).click();
+  });
+  addEventListener("pagehide", () => connection?.close());
+}
+
+async function begin() {
+  listen();
+  try {
+    limits = await about();
+    settings.kbps = limits.kbps;
+  } catch (error) {
+    complain(error instanceof Trouble ? error.message : "The server does not answer.", () => location.reload());
+    return;
+  }
+  place(settings.kbps);
+  setRate();
+  const cannot = devices.missing();
+  if (cannot) {
+    complain(cannot, null);
+    by("allow").disabled = true;
+  } else if (await devices.allowed()) {
+    await turnOn();
+  }
+}
+
+begin();
