@@ -1,8 +1,9 @@
 """Where the pictures of a call go while it runs: a window, a page, a virtual camera, a movie."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from gemino.call.opus import Samples
 from gemino.frames import Frame
 
 
@@ -41,3 +42,17 @@ class Display(Protocol):
 
     def close(self) -> None:
         """Show nothing more; blocks for a moment, a second call does nothing."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """A display that takes the sound too; as with pictures, it returns at once."""
+
+    def hear(self, samples: Samples) -> None:
+        """What follows of the other side's sound, mono at 48 kHz, gaps filled.
+
+        The first sample belongs to its first picture (`ShownFrame.media_time_s` of 0).
+        """
+
+    def hear_self(self, samples: Samples, taken_s: float) -> None:
+        """Sound of ours as it is sent, mono at 48 kHz, taken from `taken_s` (time.monotonic) on."""

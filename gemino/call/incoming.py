@@ -50,6 +50,7 @@ class Incoming:
         self._buffer = PictureBuffer()
         self._references = ReferenceReceiver(MAX_REFERENCE_BYTES)
         self._hearing = Hearing(self._write_sound)
+        self._listeners = options.listeners
         self._capture: CaptureTime | None = None
         self._first_picture: int | None = None
         self._tap: VideoTap | None = None
@@ -181,6 +182,8 @@ class Incoming:
             self._hearing.see(self._captured_s(self._first_picture), time.monotonic())
 
     def _write_sound(self, samples: Samples) -> None:
+        for listener in self._listeners:
+            listener.hear(samples)
         if self.recorder is not None:
             self.recorder.write(samples)
 

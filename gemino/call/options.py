@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from gemino.call.display import Display
+from gemino.call.display import Display, Listener
 from gemino.call.sound_format import SoundOptions
 from gemino.call.sources import Source
 from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX, LrCodec
@@ -91,6 +91,11 @@ class PeerOptions:
     @property
     def receives(self) -> bool:
         return bool(self.output or self.lossless or self.displays)
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Those of the displays that take the sound too."""
+        return tuple(display for display in self.displays if isinstance(display, Listener))
 
 
 @dataclass(frozen=True, slots=True)

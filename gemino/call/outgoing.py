@@ -8,6 +8,7 @@ from aiortc import RTCPeerConnection, RTCRtpSender
 from gemino.call.adaptation import Adaptation
 from gemino.call.audio import OpusSlot
 from gemino.call.options import PeerOptions
+from gemino.call.opus import Samples
 from gemino.call.payload import agreed_codec, fill_encoder_slot, knows_fovea, timestamp_offset
 from gemino.call.recorder import LogRow
 from gemino.call.references import ReferenceSender
@@ -65,7 +66,7 @@ class Outgoing:
         self._references = ReferenceSender(budget.reference_pace_kbps)
         keep_log = options.frame_log is not None
         self.video = VideoTrack(feed.pictures, feed.clock, keep_log=keep_log)
-        self._displays = options.displays
+        self._displays, self._listeners = options.displays, options.listeners
         self.video.watch = self._show_self
         self._lr = LrSlot(self._pictures.encode, codec)
         settings = media.sound.settings(media.kbps)
@@ -73,6 +74,7 @@ class Outgoing:
         self.audio: AudioTrack | None = None
         if feed.sound is not None:
             self.audio = AudioTrack(feed.sound, feed.clock, settings.packet_ms)
+            self.audio.watch = self._hear_self
         self._video_sender: RTCRtpSender | None = None
         self._audio_sender: RTCRtpSender | None = None
         self._ended_at: float | None = None
@@ -189,6 +191,10 @@ class Outgoing:
         """Stop reading the source and making references."""
         self._feed.close()
         self._pictures.close()
+
+    def _hear_self(self, samples: Samples, taken_s: float) -> None:
+        for listener in self._listeners:
+            listener.hear_self(samples, taken_s)
 
     def _show_self(self, frame: SourceFrame) -> None:
         for display in self._displays:

@@ -174,7 +174,8 @@ class Sound(Protocol):
 class AudioTrack(MediaStreamTrack):
     """A source's sound in blocks of `packet_ms`; one that cannot be read further ends early.
 
-    packet_ms: may be changed until media flows.
+    packet_ms: may be changed until media flows. watch: called with each block and when it was
+    taken (time.monotonic), on the event loop.
     """
 
     kind = "audio"
@@ -182,6 +183,7 @@ class AudioTrack(MediaStreamTrack):
     def __init__(self, sound: Sound, clock: MediaClock, packet_ms: int = 60) -> None:
         super().__init__()
         self.packet_ms = packet_ms
+        self.watch: Callable[[Samples, float], None] | None = None
         self._sound = sound
         self._clock = clock
         self._position = 0
@@ -193,6 +195,8 @@ class AudioTrack(MediaStreamTrack):
         block = await self._read(wanted)
         due_s = start_s + (self._position + wanted) / SAMPLE_RATE_HZ
         await asyncio.sleep(max(due_s - time.monotonic(), 0))
+        if self.watch is not None:
+            self.watch(block, start_s + self._position / SAMPLE_RATE_HZ)
         samples = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="s16", layout="mono")
         samples.sample_rate = SAMPLE_RATE_HZ
         samples.pts, samples.time_base = self._position, Fraction(1, SAMPLE_RATE_HZ)

@@ -33,6 +33,8 @@ Examples:
 
   gemino-call --peer ROOM --server ws://HOST:8765/ws --test-pattern -o received.mp4
 
+  gemino-call --listen --camera --show --record call.mp4
+
   gemino-call --camera list
 """
 
@@ -161,6 +163,7 @@ def call(
     camera: _CameraName = None,
     test_pattern: _Pattern = False,
     output: _Output = None,
+    record: outputs.Record = None,
     show: outputs.Show = False,
     kbps: _Kbps = 15.0,
     size: _Size = 512,
@@ -197,6 +200,7 @@ def call(
     if time_code and source is not None:
         source = TimeCoded(source)
     _check_outputs(output, record_lossless)
+    outputs.check(loopback_clip, record)
     from gemino.cli import live, meeting
 
     if loopback_clip is not None:
@@ -213,7 +217,9 @@ def call(
         source=source,
         output=output,
         lossless=record_lossless,
-        displays=ctx.with_resource(outputs.opened(size, show=show)),
+        displays=ctx.with_resource(
+            outputs.opened(size, show=show, record=record, both=source is not None)
+        ),
         frame_log=frame_log,
         stats=stats,
         local=local,

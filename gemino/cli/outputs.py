@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from gemino.errors import CallError, MediaError
 
 if TYPE_CHECKING:
     from gemino.call.display import Display
@@ -15,11 +18,33 @@ Show = Annotated[
     bool,
     typer.Option("--show", help="A window on the call; q ends it, f fills the screen."),
 ]
+Record = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.mp4", help="Write the call: both pictures, both people's sound."),
+]
+
+
+def check(loopback_clip: str | None, record: Path | None) -> None:
+    """Raise an error for outputs that cannot be, before anything starts."""
+    if record is None:
+        return
+    if loopback_clip is not None:
+        raise CallError("--record is for calls of two: with --loopback, -o FILE has what is shown")
+    if record.suffix != ".mp4":
+        raise MediaError(f"{record}: a call is recorded as .mp4; name it so")
+    if not record.parent.is_dir():
+        raise MediaError(f"{record}: there is no folder {record.parent}; make it first")
 
 
 @contextlib.contextmanager
-def opened(size_px: int, *, show: bool) -> Iterator[tuple["Display", ...]]:
-    """The displays that are asked for; raises MediaError where one cannot be had."""
+def opened(
+    size_px: int, *, show: bool, record: Path | None, both: bool
+) -> Iterator[tuple["Display", ...]]:
+    """The displays that are asked for; raises MediaError where one cannot be had.
+
+    both: our own pictures are recorded too.
+    """
+    from gemino.call.movie import CallMovie
     from gemino.call.window import Window
 
     with contextlib.ExitStack() as stack:
@@ -28,6 +53,10 @@ def opened(size_px: int, *, show: bool) -> Iterator[tuple["Display", ...]]:
             window = Window(size_px)
             stack.callback(window.close)
             displays.append(window)
+        if record is not None:
+            movie = CallMovie(record, size_px, both=both)
+            stack.callback(movie.close)
+            displays.append(movie)
         yield tuple(displays)
 
 
