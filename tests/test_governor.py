@@ -4,60 +4,106 @@ from itertools import pairwise
 
 import pytest
 
-from gemino.call.governor import Governor
+from gemino.call.governor import Governor, Mode, modes
+from gemino.runtime import Drawing
 
 FPS = 30
-SIZES = (1024, 768, 512, 384, 256)
+FULL = Drawing("s", 1024)
+SMALLER = tuple(Drawing("s", px, (px / 1024) ** 2) for px in (768, 512, 384, 256))
+LIGHT = (
+    Drawing("xs", 1024, 0.4),
+    *(Drawing("xs", px, 0.4 * (px / 1024) ** 2) for px in (768, 512, 384, 256)),
+)
+LADDER = modes((FULL, *SMALLER))
+ALL, SECOND, THIRD = (Mode(FULL, every) for every in (1, 2, 3))
 
 
-def run(governor: Governor, seconds: float, cost_s: float, start_s: float = 0.0) -> list[int]:
-    """`seconds` of pictures; at 1024 px each takes `cost_s`, at others less. The sizes drawn."""
-    drawn = []
+def run(governor: Governor, seconds: float, cost_s: float, start_s: float = 0.0) -> list[Mode]:
+    """`seconds` of pictures, each of which takes `cost_s` as the first way draws it. The modes."""
+    seen = []
     for at in range(round(seconds * FPS)):
         now = start_s + at / FPS
+        mode = governor.mode
         governor.came(now)
-        governor.rebuilt(cost_s * (governor.size_px / 1024) ** 2, now)
-        drawn.append(governor.size_px)
-    return drawn
+        if at % mode.every == 0:
+            governor.drawn(cost_s * mode.drawing.cost, now)
+        seen.append(governor.mode)
+    return seen
+
+
+def levels(seen: list[Mode]) -> list[int]:
+    return [LADDER.index(mode) for mode in seen]
+
+
+def test_first_fewer_pictures_are_drawn_then_smaller_ones() -> None:
+    assert [*LADDER] == [ALL, SECOND, THIRD, *(Mode(drawing, 3) for drawing in SMALLER)]
+
+
+def test_a_lighter_network_comes_before_smaller_pictures() -> None:
+    """But not where it would cost more than the mode before."""
+    ladder = modes((FULL, *LIGHT))
+    assert ladder[:3] == (ALL, SECOND, THIRD)
+    assert ladder[3:6] == (Mode(LIGHT[0], 2), Mode(LIGHT[0], 3), Mode(LIGHT[1], 3))
+    assert modes((FULL, Drawing("xs", 1024, 1.0))) == (ALL, SECOND, THIRD)
+
+
+@pytest.mark.parametrize("ladder", [LADDER, modes((FULL, *LIGHT)), modes((FULL,))])
+def test_each_mode_is_cheaper_than_the_one_before(ladder: tuple[Mode, ...]) -> None:
+    costs = [mode.cost for mode in ladder]
+    assert costs[0] == 1
+    assert all(after < before for before, after in pairwise(costs))
 
 
 def test_a_machine_that_is_fast_enough_is_left_alone() -> None:
-    assert set(run(Governor(SIZES, 2), 60, 0.060)) == {1024}
+    assert set(run(Governor(LADDER, 2), 60, 0.060)) == {ALL}
 
 
-@pytest.mark.parametrize(("cost_s", "size_px"), [(0.075, 768), (0.150, 512), (0.4, 384)])
-def test_a_slow_machine_draws_smaller_within_a_few_seconds(cost_s: float, size_px: int) -> None:
-    drawn = run(Governor(SIZES, 2), 4, cost_s)
-    assert drawn[-1] == size_px
-    assert drawn == sorted(drawn, reverse=True)
+@pytest.mark.parametrize(
+    ("cost_s", "level"), [(0.075, 1), (0.110, 1), (0.150, 2), (0.250, 3), (0.9, 5)]
+)
+def test_a_slow_machine_goes_down_within_a_few_seconds(cost_s: float, level: int) -> None:
+    seen = levels(run(Governor(LADDER, 2), 6, cost_s))
+    assert seen[-1] == level
+    assert seen == sorted(seen)
+
+
+def test_a_machine_too_slow_for_anything_ends_at_the_cheapest() -> None:
+    assert run(Governor(LADDER, 2), 20, 30.0)[-1] == LADDER[-1]
 
 
 def test_one_slow_picture_changes_nothing() -> None:
-    governor = Governor(SIZES[2:], 2)
-    run(governor, 2, 0.1)
-    assert not governor.rebuilt(5.0, 2.0)
-    assert governor.size_px == 512
+    governor = Governor(LADDER, 2)
+    run(governor, 2, 0.05)
+    assert not governor.drawn(5.0, 2.0)
+    assert governor.mode == ALL
 
 
 def test_it_goes_back_up_when_there_is_room_for_long_enough() -> None:
-    governor = Governor(SIZES, 2)
-    assert run(governor, 5, 0.15)[-1] == 512
-    drawn = run(governor, 30, 0.04, start_s=5)
-    assert drawn[4 * FPS] == 512
-    assert drawn[-1] == 1024
-    assert drawn == sorted(drawn)
+    governor = Governor(LADDER, 2)
+    assert run(governor, 5, 0.25)[-1] == LADDER[3]
+    seen = levels(run(governor, 40, 0.04, start_s=5))
+    assert seen[4 * FPS] == 3
+    assert seen[-1] == 0
+    assert seen == sorted(seen, reverse=True)
+
+
+def test_it_does_not_flap_where_a_mode_just_fits() -> None:
+    """Every second picture of 70 ms is in time, and all of them would not be."""
+    seen = levels(run(Governor(LADDER, 2), 120, 0.070))
+    assert seen[-1] == 1
+    assert sum(before != after for before, after in pairwise(seen)) == 1
 
 
 def test_a_step_up_that_fails_is_tried_ever_more_rarely() -> None:
-    """Smaller pictures flatter: here 768 px seems to fit, and never does."""
-    governor = Governor(SIZES, 2)
+    """Cheaper modes flatter: here all pictures seem to fit, and never do."""
+    governor = Governor(LADDER, 2)
     changes = []
-    for at in range(300 * FPS):
-        now = at / FPS
+    for at in range(400 * FPS):
+        now, mode = at / FPS, governor.mode
         governor.came(now)
-        if governor.rebuilt({1024: 0.2, 768: 0.08, 512: 0.015}[governor.size_px], now):
-            changes.append((governor.size_px, now))
-    tries = [now for size_px, now in changes if size_px == 768]
+        if at % mode.every == 0 and governor.drawn(0.2 if mode == ALL else 0.03, now):
+            changes.append((governor.mode, now))
+    tries = [now for mode, now in changes if mode == ALL]
     pauses = [later - sooner for sooner, later in pairwise(tries)]
     assert len(tries) < 9
     assert pauses == sorted(pauses)
@@ -65,15 +111,15 @@ def test_a_step_up_that_fails_is_tried_ever_more_rarely() -> None:
 
 
 def test_fewer_pictures_a_second_leave_more_time_for_each() -> None:
-    governor = Governor(SIZES, 1)
+    governor = Governor(LADDER, 1)
     for at in range(100):
         governor.came(at / 10)
-        governor.rebuilt(0.08, at / 10)
-    assert governor.size_px == 1024
+        governor.drawn(0.08, at / 10)
+    assert governor.mode == ALL
 
 
-def test_a_stream_that_starts_over_is_no_reason_to_draw_smaller() -> None:
-    governor = Governor(SIZES, 2)
+def test_a_stream_that_starts_over_is_no_reason_to_go_down() -> None:
+    governor = Governor(LADDER, 2)
     run(governor, 3, 0.05)
     run(governor, 3, 0.05, start_s=0)
-    assert governor.size_px == 1024
+    assert governor.mode == ALL

@@ -24,6 +24,7 @@ from gemino.nn.portable import diagonals, gathered
 from gemino.nn.warp import warp
 from gemino.runtime import open_synthesizer
 from gemino.runtime.base import ClassicalSynthesizer
+from gemino.runtime.choice import choose
 from gemino.runtime.onnx_runtime import OnnxSynthesizer
 from gemino.runtime.parity import Picture, Scene, compare, export_model, golden_scene, play
 from gemino.runtime.torch_runtime import TorchSynthesizer
@@ -161,6 +162,40 @@ def test_the_runtime_is_chosen_by_what_the_folder_holds(exported: Path) -> None:
         open_synthesizer(exported, SIZE_PX, runtime="torch")
     with pytest.raises(RuntimeUnavailable, match="256 px, not 512; export the model with --size"):
         open_synthesizer(exported, 512)
+
+
+@pytest.mark.parametrize(("torch_ms", "runtime"), [(90, "onnxruntime"), (20, "torch")])
+def test_an_export_in_the_users_folder_is_taken_where_it_is_faster(
+    torch_ms: float,
+    runtime: str,
+    files: ModelFiles,
+    exported: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {"torch": torch_ms / 1000, "onnx float32": 0.03}
+
+    def kept(what: str, measure: object) -> float:  # noqa: ARG001
+        return next(s for name, s in known.items() if f" px {name} x1" in what)
+
+    monkeypatch.setattr("gemino.runtime.choice.frame_s", kept)
+    chosen = choose(files, SIZE_PX, 1, "cpu", None, exported.parent)
+    assert chosen.way.startswith(f"{runtime}, cpu")
+
+
+def test_where_no_time_is_known_both_are_timed(
+    files: ModelFiles, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: dict[str, float] = {}
+
+    def kept(what: str, measure: Callable[[], float]) -> float:
+        times[what] = measure()
+        return times[what]
+
+    monkeypatch.setattr("gemino.runtime.choice.frame_s", kept)
+    chosen = choose(files, SIZE_PX, 1, "cpu", None, exported.parent)
+    assert not chosen.neural  # what it was timed with is forgotten
+    assert len(times) == 2
+    assert all(0 < seconds < 60 for seconds in times.values())
 
 
 def copy(exported: Path, folder: Path) -> Path:

@@ -12,7 +12,7 @@ from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
 from gemino.nn.generator import ReferenceFeatures
 from gemino.nn.model import build, rung_vector
-from gemino.runtime import ClassicalSynthesizer, open_synthesizer
+from gemino.runtime import ClassicalSynthesizer, Drawing, open_synthesizer
 from gemino.runtime.torch_runtime import Precision, TorchSynthesizer
 from gemino.zoo import ModelFiles, write_config
 from tiny_model import write_tiny_model
@@ -62,7 +62,7 @@ def test_the_network_gets_what_it_was_trained_on(files: ModelFiles) -> None:
         return torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].float() / 255
 
     model = build(files.config)
-    model.load_state_dict(synthesizer._model.state_dict())
+    model.load_state_dict(synthesizer._models["tiny"].state_dict())
     with torch.inference_mode():
         features = model.encode_reference(tensor(reference), tensor(resize(reference, 128)))
         wanted = model.synthesize(features, tensor(lr), torch.tensor([rung_vector(128, -4.0)]))
@@ -119,14 +119,14 @@ def test_a_reference_is_encoded_once_for_each_lr_size(
 ) -> None:
     synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
     sizes: list[int] = []
-    encode = synthesizer._model.encode_reference
+    encode = synthesizer._models["tiny"].encode_reference
 
     def counted(reference: torch.Tensor, lr: torch.Tensor) -> ReferenceFeatures:
         sizes.append(lr.shape[-1])
         features: ReferenceFeatures = encode(reference, lr)
         return features
 
-    monkeypatch.setattr(synthesizer._model, "encode_reference", counted)
+    monkeypatch.setattr(synthesizer._models["tiny"], "encode_reference", counted)
     synthesizer.add_reference(picture(256))
     for lr_px in (128, 128, 64, 128, 64):
         synthesizer.synthesize(picture(lr_px), Sampling(lr_px), -5.0)
@@ -193,7 +193,7 @@ def test_a_missing_device_is_refused(files: ModelFiles) -> None:
     with pytest.raises(RuntimeUnavailable, match="unknown"):
         TorchSynthesizer(files, 256, device="abacus")
     if not torch.cuda.is_available():
-        with pytest.raises(RuntimeUnavailable, match="no usable CUDA"):
+        with pytest.raises(RuntimeUnavailable, match="no usable cuda"):
             TorchSynthesizer(files, 256, device="cuda")
 
 
@@ -206,20 +206,41 @@ def test_an_output_size_out_of_range_is_refused(files: ModelFiles, size_px: int)
 def test_a_smaller_picture_is_drawn_and_enlarged(files: ModelFiles) -> None:
     """Once all references are ready for it; and back, from the references as they came."""
     synthesizer = TorchSynthesizer(files, 512, device="cpu", precision="float32")
-    assert synthesizer.drawable_px == (512, 384, 256)
+    assert [drawing.size_px for drawing in synthesizer.drawings] == [512, 384, 256]
+    assert {drawing.model for drawing in synthesizer.drawings} == {"tiny"}
     small = TorchSynthesizer(files, 256, device="cpu", precision="float32")
     for seed in (1, 2):
         synthesizer.add_reference(picture(512, seed))
         small.add_reference(resize(picture(512, seed), 256))
     lr, sampling = picture(128, 2), Sampling(128)
     large = synthesizer.synthesize(lr, sampling, -5.0)
-    synthesizer.draw_at(256)
+    synthesizer.draw_as(synthesizer.drawings[2])
     shown = synthesizer.synthesize(lr, sampling, -5.0)
     assert np.array_equal(shown, resize(small.synthesize(lr, sampling, -5.0), 512))
-    synthesizer.draw_at(512)
+    synthesizer.draw_as(synthesizer.drawings[0])
     assert np.array_equal(synthesizer.synthesize(lr, sampling, -5.0), large)
-    with pytest.raises(ValueError, match="size_px must be one of"):
-        synthesizer.draw_at(300)
+    with pytest.raises(ValueError, match="is none of"):
+        synthesizer.draw_as(Drawing("tiny", 300))
+
+
+def test_a_lighter_model_draws_in_the_others_place(files: ModelFiles, tmp_path: Path) -> None:
+    """From the same references, as it does alone."""
+    torch.manual_seed(5)
+    save_file(build(ModelConfig("light", "xs")).state_dict(), tmp_path / "model.safetensors")
+    light = write_config(tmp_path, ModelConfig("light", "xs"))
+    both = TorchSynthesizer(files, 256, lighter=light, device="cpu", precision="float32")
+    assert [(each.model, each.size_px) for each in both.drawings] == [("tiny", 256), ("light", 256)]
+    assert 0 < both.drawings[1].cost <= 1
+    single = TorchSynthesizer(light, 256, device="cpu", precision="float32")
+    own = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    lr, sampling = picture(128, 2), Sampling(128)
+    for synthesizer in (both, single, own):
+        synthesizer.add_reference(picture(256, 1))
+    assert np.array_equal(both.synthesize(lr, sampling, -5.0), own.synthesize(lr, sampling, -5.0))
+    both.draw_as(both.drawings[1])
+    assert np.array_equal(
+        both.synthesize(lr, sampling, -5.0), single.synthesize(lr, sampling, -5.0)
+    )
 
 
 def test_a_new_size_stalls_no_frame(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,9 +249,9 @@ def test_a_new_size_stalls_no_frame(files: ModelFiles, monkeypatch: pytest.Monke
     for seed in (1, 2, 3):
         synthesizer.add_reference(picture(512, seed))
     synthesizer.synthesize(picture(128, 1), Sampling(128), -5.0)
-    synthesizer.draw_at(256)
+    synthesizer.draw_as(synthesizer.drawings[2])
     encoded: list[object] = []
-    monkeypatch.setattr(synthesizer._model, "encode_reference", encoded.append)
+    monkeypatch.setattr(synthesizer._models["tiny"], "encode_reference", encoded.append)
     for seed in (1, 2, 3):
         synthesizer.synthesize(picture(128, seed), Sampling(128), -5.0)
     assert not encoded

@@ -1,8 +1,10 @@
 """Keeps a call live on a machine that is too slow for it, or busy with something else.
 
 A picture that takes longer to rebuild than the next one takes to come is shown late or not at all.
-Then the network draws smaller pictures, which are enlarged to the size of the call: softer, but in
-time. When there is room again, for long enough, it goes back up; a step up that fails is tried
+Then the call goes down a list of modes, each cheaper than the one before. First the network draws
+every second or third picture, and those between take its detail along (`carry`), which is hardly
+seen; then a lighter network draws, where there is one; then it draws smaller pictures, which are
+softer. When there is room again, for long enough, it goes back up; a step up that fails is tried
 again after twice as long.
 
 No clock: `now` (seconds, monotonic) is an argument.
@@ -11,9 +13,15 @@ No clock: `now` (seconds, monotonic) is an argument.
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
+from gemino.runtime import Drawing
+
+MOST_EVERY = 3
+_CARRIED = 0.05
+"""What a picture between costs, as a share of a drawn one."""
 _TOO_MUCH = 0.95
 """Of the time that there is, spent on rebuilding: what else a call does needs the rest."""
 _ROOM = 0.7
@@ -22,14 +30,46 @@ _PATIENCE_S, _MOST_PATIENCE_S = 5.0, 80.0
 _PROBATION_S = 10.0
 
 
-class Governor:
-    """Decides how large the network draws; one thread may tell what comes, another what is done.
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How pictures are rebuilt: each `every`th is drawn, in that way."""
 
-    sizes_px: to choose from, the largest first. workers: frames that are rebuilt at a time.
+    drawing: Drawing
+    every: int = 1
+
+    @property
+    def cost(self) -> float:
+        """Of a picture on average, relative to drawing all of them as the first of the ways."""
+        between = (self.every - 1) * _CARRIED
+        return self.drawing.cost * (1 + between) / self.every
+
+
+def modes(drawings: Sequence[Drawing]) -> tuple[Mode, ...]:
+    """What to choose from, the best and costliest first.
+
+    drawings: ways to draw, likewise; those at the first one's size first.
+    """
+    full = [drawing for drawing in drawings if drawing.size_px == drawings[0].size_px]
+    smaller = [drawing for drawing in drawings if drawing.size_px < drawings[0].size_px]
+    ladder = [Mode(drawings[0], every) for every in range(1, MOST_EVERY + 1)]
+    for mode in [
+        *(Mode(each, every) for each in full[1:] for every in range(1, MOST_EVERY + 1)),
+        *(Mode(each, MOST_EVERY) for each in smaller),
+    ]:
+        if mode.cost < ladder[-1].cost:
+            ladder.append(mode)
+    return tuple(ladder)
+
+
+class Governor:
+    """Decides in which mode pictures are rebuilt; one thread may tell what comes, another what is
+    done.
+
+    ladder: to choose from (`modes`). workers: frames that are rebuilt at a time.
     """
 
-    def __init__(self, sizes_px: Sequence[int], workers: int) -> None:
-        self._sizes = sizes_px
+    def __init__(self, ladder: Sequence[Mode], workers: int) -> None:
+        self._ladder = ladder
         self._workers = workers
         self._level = 0
         self._lock = threading.Lock()  # of `_came_at`, which both threads touch
@@ -40,9 +80,9 @@ class Governor:
         self._patience_s = _PATIENCE_S
 
     @property
-    def size_px(self) -> int:
-        """What the network should draw now."""
-        return self._sizes[self._level]
+    def mode(self) -> Mode:
+        """How pictures should be rebuilt now."""
+        return self._ladder[self._level]
 
     def came(self, media_time_s: float) -> None:
         """Account for a picture that is due for rebuilding, by its time in the media."""
@@ -51,13 +91,13 @@ class Governor:
                 self._came_at.clear()
             self._came_at.append(media_time_s)
 
-    def rebuilt(self, seconds: float, now: float) -> bool:
-        """Account for a picture of `size_px` that took `seconds`; whether `size_px` has changed."""
+    def drawn(self, seconds: float, now: float) -> bool:
+        """Account for a picture drawn as `mode` says, in `seconds`; whether `mode` has changed."""
         self._spent_s.append(seconds)
         interval_s = self._interval_s()
         if interval_s is None or len(self._spent_s) < _FRAMES:
             return False
-        share = median(self._spent_s) / (interval_s * self._workers)
+        share = median(self._spent_s) / (interval_s * self.mode.every * self._workers)
         if share > _TOO_MUCH:
             return self._lower(share, now)
         if not self._level:
@@ -82,11 +122,11 @@ class Governor:
         return median(after - before for before, after in pairwise(places))
 
     def _lower(self, share: float, now: float) -> bool:
-        """Go down to the first size that should be in time; each change costs a second."""
-        if self._level + 1 == len(self._sizes):
+        """Go down to the first mode that should be in time; each change costs a second."""
+        if self._level + 1 == len(self._ladder):
             return False
         level = self._level + 1
-        while level + 1 < len(self._sizes) and self._at(level, share) > _TOO_MUCH:
+        while level + 1 < len(self._ladder) and self._at(level, share) > _TOO_MUCH:
             level += 1
         failed = self._raised_at is not None and now - self._raised_at < _PROBATION_S
         self._patience_s = min(2 * self._patience_s, _MOST_PATIENCE_S) if failed else _PATIENCE_S
@@ -95,8 +135,8 @@ class Governor:
         return True
 
     def _at(self, level: int, share: float) -> float:
-        """What `share` should be at another level: time goes with the pixels."""
-        return share * (self._sizes[level] / self.size_px) ** 2
+        """What `share` should be in another mode."""
+        return share * self._ladder[level].cost / self.mode.cost
 
     def _move(self, level: int) -> None:
         self._level = level

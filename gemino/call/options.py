@@ -127,9 +127,11 @@ class LoopbackReport:
     longer; lr_kbps and reference_kbps are its parts; audio_kbps comes on top and total_kbps is all
     of it. onwire_kbps: every byte from sender to receiver, headers included. fps_shown: shown
     frames over the clip's time. latency_ms: capture to shown, p50 and p95. warnings: what went
-    wrong without ending the call. drawn_px: side of what the network drew at the end: smaller than
-    `size` where this machine could not keep up. glass_to_glass: what the time code says, where
-    there is one (`gemino.call.timecode.tally`).
+    wrong without ending the call. frames_carried: those of frames_neural that show the detail of
+    the last drawn one. drawn_px, drawn_by, drawn_every: how the network drew at the end, which is
+    not what was asked for where this machine could not keep up; keeping_up: the same in words, or
+    "". runtime: what ran the network. glass_to_glass: what the time code says, where there is one
+    (`gemino.call.timecode.tally`).
     """
 
     clip: str
@@ -139,6 +141,10 @@ class LoopbackReport:
     lr_codec: str
     model: str
     fps: float
+    drawn_by: str
+    drawn_every: int
+    keeping_up: str
+    runtime: str
     seconds: float
     frames_in_clip: int
     frames_sent: int
@@ -147,6 +153,7 @@ class LoopbackReport:
     fps_shown: float
     payload_kbps: float
     lr_kbps: float
+    frames_carried: int
     reference_kbps: float
     audio_kbps: float
     total_kbps: float

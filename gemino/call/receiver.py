@@ -5,38 +5,39 @@ hands the newest to a rebuilder, so that a slow machine skips frames and never f
 are two rebuilders, of one core each: a frame does not depend on the one before, and two frames at a
 time waste nothing on waiting for each other, as two cores on one frame do. One thread makes new
 references ready beside them, and a last one shows what is rebuilt, in order. Where that is not fast
-enough, the network draws smaller pictures (`governor`).
+enough, fewer pictures are drawn, or cheaper ones (`governor`); those between take the detail of the
+last drawn one along (`carry`).
 """
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gemino.call.display import ShownFrame
-from gemino.call.governor import Governor
+from gemino.call.governor import Governor, Mode, modes
 from gemino.call.jitter import Picture
 from gemino.call.playout import DuePicture, Playout
+from gemino.call.shower import Shower, UnderWay
 from gemino.call.stats import Counters
 from gemino.config import REFERENCES_HELD, LrCodec
-from gemino.decoder import DecodedFrame, Decoder
+from gemino.decoder import Decoder, LrPicture
 from gemino.errors import CallError, CodecError, GeminoError
-from gemino.runtime import Runtime, Synthesizer, open_synthesizer
+from gemino.runtime import Device, Drawing, Runtime, Synthesizer, open_synthesizer
 
 logger = logging.getLogger(__name__)
 
 REBUILDERS = 2
-_Rebuilt = tuple[DuePicture, Future[DecodedFrame]]
+_Small = tuple[DuePicture, LrPicture]
 
 
 class Viewer:
     """Opens the model, then shows what is pushed; `show` is called in a thread of its own.
 
-    ready: the model is loaded. model_name: what it calls itself. failure: why there is no viewer
-    (ModelError ...). wants_keyframe, rejected_references: for the event loop to read.
+    ready: the model is loaded. model_name: what it calls itself. way: what runs it.
+    wants_keyframe, rejected_references: for the event loop to read.
     """
 
     def __init__(
@@ -46,14 +47,17 @@ class Viewer:
         counters: Counters,
         show: Callable[[ShownFrame], None],
         runtime: Runtime = "auto",
+        device: Device = "auto",
     ) -> None:
         self.ready = threading.Event()
         self.model_name = ""
-        self.failure: GeminoError | None = None
+        self.way = ""
+        self._failure: GeminoError | None = None
         self.wants_keyframe = False
         self.rejected_references = 0
         self._model = model
         self._runtime = runtime
+        self._device = device
         self._size_px = size_px
         self._counters = counters
         self._show = show
@@ -62,11 +66,16 @@ class Viewer:
         self._closing = False
         self._forgets = False
         self._codec: LrCodec = "vp8"
-        self._governor = Governor((size_px,), REBUILDERS)
-        self._drawn_px = size_px
+        self._shower: Shower | None = None
+        self._since_drawn = 0
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
         self._thread.start()
+
+    @property
+    def failure(self) -> GeminoError | None:
+        """Why nothing is shown, or nothing more."""
+        return self._failure or (None if self._shower is None else self._shower.failure)
 
     def push(self, pictures: list[Picture]) -> None:
         """Hand over complete coded pictures, in order."""
@@ -99,28 +108,28 @@ class Viewer:
 
     def _run(self) -> None:
         try:
-            synthesizer = open_synthesizer(self._model, self._size_px, runtime=self._runtime)
-            self.model_name = synthesizer.name
+            synthesizer = open_synthesizer(
+                self._model, self._size_px, runtime=self._runtime, device=self._device, live=True
+            )
+            self.model_name, self.way = synthesizer.name, synthesizer.way
             self._rebuild(Decoder(synthesizer, self._codec))
         except GeminoError as error:
-            self.failure = error
+            self._failure = error
         except Exception as error:  # a thread's edge: else the call would go on and show nothing
             logger.debug("the viewer failed", exc_info=True)
-            self.failure = CallError(f"pictures cannot be rebuilt any more: {error}")
+            self._failure = CallError(f"pictures cannot be rebuilt any more: {error}")
         finally:
             self.ready.set()
 
     def _rebuild(self, decoder: Decoder) -> None:
-        # One frame waits here while the shower waits for the one before it: as many are under way
-        # as there are rebuilders, and the next is taken only when there is room for it.
-        under_way: queue.Queue[_Rebuilt | None] = queue.Queue(REBUILDERS - 1)
-        shower = threading.Thread(
-            target=self._show_all, args=(under_way,), name="shower", daemon=True
-        )
         synthesizer = decoder.synthesizer
-        self._governor = Governor(synthesizer.drawable_px, REBUILDERS)
-        self._drawn_px = asked_px = self._governor.size_px
-        shower.start()
+        governor = Governor(modes(synthesizer.drawings), REBUILDERS)
+        asked = governor.mode.drawing
+        under_way = UnderWay(REBUILDERS)
+        shower = Shower(self._size_px, self._counters, self._show, governor)
+        thread = threading.Thread(target=shower.run, args=(under_way,), name="shower", daemon=True)
+        self._shower = shower
+        thread.start()
         self.ready.set()
         try:
             with (
@@ -134,13 +143,15 @@ class Viewer:
                         beside.submit(synthesizer.forget_references)
                     for reference in references:
                         beside.submit(self._use, decoder, reference)
-                    decoder = self._play(decoder, batch, pool, under_way)
-                    if asked_px != self._governor.size_px:
-                        asked_px = self._governor.size_px
-                        beside.submit(self._draw_at, synthesizer, asked_px)
+                    decoder, newest = self._decode(decoder, batch, governor)
+                    if newest is not None:
+                        self._hand_over(decoder, newest, governor.mode, pool, under_way)
+                    if asked != governor.mode.drawing:
+                        asked = governor.mode.drawing
+                        beside.submit(self._draw_as, synthesizer, asked, shower)
         finally:
-            under_way.put(None)
-            shower.join()
+            under_way.end()
+            thread.join()
 
     def _next_work(self) -> tuple[list[DuePicture], list[bytes]] | None:
         with self._changed:
@@ -160,30 +171,27 @@ class Viewer:
             self.rejected_references += 1
         except Exception as error:  # a thread's edge: nobody looks at this one's result
             logger.debug("a reference cannot be made ready", exc_info=True)
-            self.failure = CallError(f"references cannot be used any more: {error}")
+            self._failure = CallError(f"references cannot be used any more: {error}")
         else:
             self._counters.references += 1
 
-    def _draw_at(self, synthesizer: Synthesizer, size_px: int) -> None:
+    def _draw_as(self, synthesizer: Synthesizer, drawing: Drawing, shower: Shower) -> None:
         try:
-            synthesizer.draw_at(size_px)
+            synthesizer.draw_as(drawing)
         except Exception as error:  # a thread's edge: nobody looks at this one's result
-            logger.debug("the network cannot draw %d px", size_px, exc_info=True)
-            self.failure = CallError(f"pictures cannot be drawn at {size_px} px: {error}")
+            logger.debug("the network cannot draw as %s", drawing, exc_info=True)
+            self._failure = CallError(f"pictures cannot be drawn at {drawing.size_px} px: {error}")
         else:
-            logger.info("the network draws %d px now", size_px)
-            self._drawn_px = size_px
-            own = size_px == synthesizer.output_px
-            self._counters.drawn_px = 0 if own else size_px
+            logger.info("the network draws as %s now", drawing)
+            shower.drawing = drawing
+            own = drawing == synthesizer.drawings[0]
+            self._counters.drawn_px = 0 if own else drawing.size_px
+            self._counters.drawn_by = "" if own else drawing.model
 
-    def _play(
-        self,
-        decoder: Decoder,
-        batch: list[DuePicture],
-        pool: ThreadPoolExecutor,
-        under_way: "queue.Queue[_Rebuilt | None]",
-    ) -> Decoder:
-        """Decode `batch` and have its last picture shown; returns the decoder for what follows."""
+    def _decode(
+        self, decoder: Decoder, batch: list[DuePicture], governor: Governor
+    ) -> tuple[Decoder, _Small | None]:
+        """Decode `batch`: the decoder for what follows, and the picture to be shown."""
         newest = None
         for due in batch:
             if due.picture.codec != self._codec:
@@ -191,40 +199,27 @@ class Viewer:
                 decoder = Decoder(decoder.synthesizer, self._codec)
             picture = decoder.decode_lr(due.picture.data, due.picture.index)
             self._counters.frames_coded += 1
-            self._governor.came(due.media_time_s)
+            governor.came(due.media_time_s)
             self.wants_keyframe = decoder.wants_keyframe
             if picture is not None:
                 self._counters.coding_ms.add(picture.decode_ms)
                 newest = (due, picture)
-        if newest is not None:
-            due, picture = newest
-            under_way.put((due, pool.submit(decoder.rebuild, picture)))
-        return decoder
+        return decoder, newest
 
-    def _show_all(self, under_way: "queue.Queue[_Rebuilt | None]") -> None:
-        while (rebuilt := under_way.get()) is not None:
-            due, future = rebuilt
-            try:
-                decoded = future.result()
-            except Exception as error:  # a thread's edge: else the call would show nothing
-                logger.debug("a frame cannot be rebuilt", exc_info=True)
-                self.failure = CallError(f"pictures cannot be rebuilt any more: {error}")
-                continue
-            self._counters.frames += 1
-            self._counters.frames_neural += decoded.neural
-            self._counters.synthesize_ms.add(decoded.synthesize_ms)
-            # While another size is made ready, pictures of the old one say nothing about it.
-            if decoded.neural and self._drawn_px == self._governor.size_px:
-                self._governor.rebuilt(decoded.synthesize_ms / 1000, time.monotonic())
-            self._counters.lr_px = decoded.lr_px
-            self._counters.lr_codec = due.picture.codec
-            self._show(
-                ShownFrame(
-                    decoded.frame,
-                    due.media_time_s,
-                    due.picture.timestamp,
-                    time.monotonic(),
-                    decoded.neural,
-                    decoded.lr_px,
-                )
-            )
+    def _hand_over(
+        self,
+        decoder: Decoder,
+        newest: _Small,
+        mode: Mode,
+        pool: ThreadPoolExecutor,
+        under_way: UnderWay,
+    ) -> None:
+        """Have a picture drawn, or made from the last drawn one; waits for room."""
+        due, picture = newest
+        self._counters.drawn_every = mode.every
+        self._since_drawn += 1
+        if self._since_drawn < mode.every and decoder.synthesizer.neural:
+            under_way.carry(due, picture)
+            return
+        self._since_drawn = 0
+        under_way.draw(due, lambda: pool.submit(decoder.rebuild, picture))

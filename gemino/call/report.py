@@ -11,7 +11,7 @@ from gemino.call.incoming import Incoming
 from gemino.call.options import LoopbackOptions, LoopbackReport
 from gemino.call.outgoing import Outgoing
 from gemino.call.recorder import LogRow
-from gemino.call.stats import Counters, Samples, kbps, payload_kbps, percentile
+from gemino.call.stats import Counters, Samples, kbps, keeping_up, payload_kbps, percentile
 from gemino.config import REFERENCE_AMORTISATION_S
 
 _SAME_FRAME_S = 0.001
@@ -41,6 +41,8 @@ def _counted(counters: Counters) -> dict[str, Any]:
         "lr_bytes": counters.lr_bytes,
         "lr_px": counters.lr_px,
         "drawn_px": counters.drawn_px,
+        "drawn_by": counters.drawn_by,
+        "drawn_every": counters.drawn_every,
         "lr_codec": counters.lr_codec,
         "reference_bytes": counters.reference_bytes,
         "references": counters.references,
@@ -73,6 +75,9 @@ def peer_report(outgoing: Outgoing | None, incoming: Incoming | None) -> dict[st
         counters = incoming.counters
         report["received"] = _counted(counters) | {
             "frames_neural": counters.frames_neural,
+            "frames_carried": counters.frames_carried,
+            "runtime": incoming.viewer.way,
+            "keeping_up": keeping_up(counters),
             "model": incoming.viewer.model_name,
             "synthesize_ms": _p(counters.synthesize_ms),
             "latency_ms": _p(counters.latency_ms),
@@ -125,6 +130,10 @@ def loopback_report(
         size=options.media.size_px,
         lr_px=received["lr_px"],
         drawn_px=received["drawn_px"] or options.media.size_px,
+        drawn_by=received["drawn_by"] or received["model"],
+        drawn_every=received["drawn_every"],
+        keeping_up=received["keeping_up"],
+        runtime=received["runtime"],
         lr_codec=sent["lr_codec"],
         model=received["model"],
         fps=round(float(fps), 3),
@@ -133,6 +142,7 @@ def loopback_report(
         frames_sent=sent["frames"],
         frames_shown=received["frames"],
         frames_neural=received["frames_neural"],
+        frames_carried=received["frames_carried"],
         fps_shown=round(received["frames"] / seconds, 2),
         payload_kbps=sent["payload_kbps"],
         lr_kbps=round(kbps(sent["lr_bytes"], seconds), 3),

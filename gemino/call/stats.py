@@ -66,8 +66,10 @@ class Counters:
 
     frames: sent, or shown. frames_coded: encoded, or decoded. frames_dropped: late at the sender,
     or decoded without being shown. lr_codec, lr_px: of the latest LR picture. synthesize_ms: the
-    receiver's reconstruction; coding_ms: the LR codec. latency_ms: capture to shown. drawn_px: side
-    of what the network draws, where the governor has made that smaller than the picture, or 0.
+    receiver's reconstruction; coding_ms: the LR codec. latency_ms: capture to shown.
+    frames_carried: those of `frames_neural` that show the detail of the last drawn one (`carry`).
+    What the governor does to keep up: drawn_every: one picture in so many is drawn; drawn_px,
+    drawn_by: how large and by which model, 0 and "" as long as that is as asked for.
     """
 
     frames: int = 0
@@ -86,7 +88,10 @@ class Counters:
     garbage: int = 0
     lr_px: int = 0
     lr_codec: str = ""
+    frames_carried: int = 0
     drawn_px: int = 0
+    drawn_by: str = ""
+    drawn_every: int = 1
     traffic: Traffic = field(default_factory=Traffic)
     coding_ms: Samples = field(default_factory=Samples)
     synthesize_ms: Samples = field(default_factory=Samples)
@@ -137,7 +142,10 @@ def w3c(counters: Counters, *, sends: bool, now: float) -> dict[str, Any]:
         "framesDropped": counters.frames_dropped,
         "packetsLost": counters.packets_lost,
         "geminoFramesNeural": counters.frames_neural,
+        "geminoFramesCarried": counters.frames_carried,
         "geminoDrawnPx": counters.drawn_px,
+        "geminoDrawnBy": counters.drawn_by,
+        "geminoDrawnEvery": counters.drawn_every,
         "geminoSynthesizeMs": round(counters.synthesize_ms.recent(), 2),
         "geminoLatencyMs": round(counters.latency_ms.recent(), 2),
     }
@@ -156,6 +164,17 @@ class Rates:
     @property
     def payload(self) -> float:
         return self.lr + self.reference + self.sound
+
+
+_EVERY = {2: "every second picture drawn", 3: "every third picture drawn"}
+
+
+def keeping_up(counters: Counters) -> str:
+    """What the governor has given up to keep the call live, in words; "" for nothing."""
+    parts = [_EVERY[counters.drawn_every]] if counters.drawn_every > 1 else []
+    if counters.drawn_px:
+        parts.append(f"drawn by {counters.drawn_by} at {counters.drawn_px} px")
+    return ", ".join(parts)
 
 
 class Meter:
@@ -186,8 +205,8 @@ class Meter:
             coding = f"encode {counters.coding_ms.recent():4.1f} ms"
             return f"{shared} | {rates.fps:4.1f} fps sent | {coding}"
         how = "neural" if counters.frames_neural else "classical"
-        if counters.drawn_px and counters.frames_neural:
-            how += f", drawn at {counters.drawn_px} px to keep up"
+        if counters.frames_neural and (eased := keeping_up(counters)):
+            how += f", {eased} to keep up"
         return (
             f"{shared} -> {size_px} | {rates.fps:4.1f} fps shown, {how} | decode "
             f"{counters.coding_ms.recent():4.1f}, rebuild {counters.synthesize_ms.recent():5.1f}, "

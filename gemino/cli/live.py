@@ -93,6 +93,7 @@ def _summary(report: LoopbackReport) -> str:
         (
             f"  {report.frames_shown} of {report.frames_in_clip} frames shown ({shown:.1f} %),"
             f" {report.fps_shown:.1f} fps, {report.frames_neural} of them neural"
+            f" ({report.frames_neural - report.frames_carried} drawn)"
         ),
         (
             f"  capture to shown {_ms(latency['p50'])} (p95 {_ms(latency['p95'])}),"
@@ -105,8 +106,8 @@ def _summary(report: LoopbackReport) -> str:
     ]
     if report.glass_to_glass is not None:
         lines.append(_glass(report.glass_to_glass))
-    if report.drawn_px < report.size:
-        lines.append(f"  this machine drew {report.drawn_px} px to keep up, and enlarged them")
+    if report.keeping_up:
+        lines.append(f"  to keep up on this machine: {report.keeping_up}")
     if report.output is not None:
         lines.append(f"  see {report.output}")
     return "\n".join(lines)

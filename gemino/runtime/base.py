@@ -1,9 +1,22 @@
 """What rebuilds full-size pictures from LR pictures, and the way that always works."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from gemino.config import Sampling
 from gemino.frames import Frame, resize
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A way to draw: with which model, and how large; smaller pictures are enlarged.
+
+    cost: the time of a picture, as a multiple of what the first of a synthesizer's ways takes.
+    """
+
+    model: str
+    size_px: int
+    cost: float = 1.0
 
 
 class Synthesizer(Protocol):
@@ -11,12 +24,14 @@ class Synthesizer(Protocol):
 
     name: the model's, or "classical". output_px: side of the pictures made. neural: whether the
     next picture goes through a trained network; False without a model or before a reference.
-    drawable_px: sizes that its network can draw, its output's first; smaller ones are enlarged.
+    drawings: ways that it can draw, the best and costliest first, which is what it does until told
+    otherwise. way: what runs the network, for people.
     """
 
     name: str
     output_px: int
-    drawable_px: tuple[int, ...]
+    drawings: tuple[Drawing, ...]
+    way: str
 
     @property
     def neural(self) -> bool: ...
@@ -33,8 +48,8 @@ class Synthesizer(Protocol):
         Behind a cut, references of the scene before it are of no use.
         """
 
-    def draw_at(self, size_px: int) -> None:
-        """Have the network draw at another of `drawable_px`; takes a second, beside the frames."""
+    def draw_as(self, drawing: Drawing) -> None:
+        """Draw in another way of `drawings`; takes a second, beside the frames."""
 
     def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
         """The picture [output_px, output_px, 3] for `lr` [s, s, 3], straightened.
@@ -51,7 +66,8 @@ class ClassicalSynthesizer:
     def __init__(self, output_px: int) -> None:
         self.name = "classical"
         self.output_px = output_px
-        self.drawable_px: tuple[int, ...] = (output_px,)
+        self.drawings: tuple[Drawing, ...] = (Drawing(self.name, output_px),)
+        self.way = "no network"
 
     def add_reference(self, reference: Frame) -> None:
         """Nothing to keep."""
@@ -62,7 +78,7 @@ class ClassicalSynthesizer:
     def watch(self, lr: Frame) -> None:
         """No reference is used before or behind a cut."""
 
-    def draw_at(self, size_px: int) -> None:
+    def draw_as(self, drawing: Drawing) -> None:
         """There is no network."""
 
     def synthesize(

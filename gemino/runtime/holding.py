@@ -1,24 +1,29 @@
 """The references that a synthesizer holds, and what it has made ready of each.
 
-What depends on a reference alone is computed once for each reference, LR size and size drawn,
+What depends on a reference alone is computed once for each reference, LR size and way to draw,
 beside the frames: a new reference is made ready for what is in use before any frame can choose it,
-and all are made ready for another size before any frame is drawn at it.
+and all are made ready for another way before any frame is drawn so.
 """
 
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
 
 from gemino.config import MIN_LR_PX, REFERENCES_HELD, Sampling
 from gemino.frames import Frame, resize
 from gemino.likeness import SAME_SCENE, SCENE_CHANGE, Thumbnail, difference, thumbnail
+from gemino.runtime.base import Drawing
 
 Features = TypeVar("Features")
 _KEPT_SAMPLINGS = 2
 """A call hops between two neighbouring rungs; features of more would only fill memory."""
+_NOISE, _NOISE_BITS = Sampling(128), -5.0  # what frames are timed with
 _CLEARLY = 0.92
 """Another reference must be so much more alike than the one in use: each change can be seen."""
 
@@ -32,35 +37,37 @@ class _Reference:
     thumbnail: Thumbnail
 
 
-_Key = tuple[Sampling, int, int]
-"""Sampling, size drawn and number of a reference."""
+_Key = tuple[Sampling, Drawing, int]
+"""Sampling, way to draw and number of a reference."""
 
 
 class Choice(NamedTuple, Generic[Features]):
     """What a picture is to be made with.
 
     features: of the likest reference, made ready. gate_limit: how far the gates may open for it:
-    0 where it shows another scene, else 1. size_px: side of the picture to draw.
+    0 where it shows another scene, else 1. drawing: how to draw.
     """
 
     features: Features
     gate_limit: float
-    size_px: int
+    drawing: Drawing
 
 
 class Holding(Generic[Features]):
     """The newest `REFERENCES_HELD` references; several threads may use it at a time.
 
-    prepare: makes a reference [S, S, 3] ready for a sampling and pictures of its own size, in one
-    thread at a time. size_px: side of the pictures drawn at first.
+    prepare: makes a reference [S, S, 3], of the size to be drawn, ready for a sampling and a way to
+    draw, in one thread at a time. drawing: the way at first.
     """
 
-    def __init__(self, prepare: Callable[[Frame, Sampling], Features], size_px: int) -> None:
+    def __init__(
+        self, prepare: Callable[[Frame, Sampling, Drawing], Features], drawing: Drawing
+    ) -> None:
         self._prepare = prepare
-        self._size_px = size_px
+        self._drawing = drawing
         self._lock = threading.Lock()  # of what is held; never kept for long
         self._preparing = threading.Lock()  # while a reference is encoded
-        self._changing = threading.Lock()  # while one is added, or the size is changed
+        self._changing = threading.Lock()  # while one is added, or the way is changed
         self._references: deque[_Reference] = deque(maxlen=REFERENCES_HELD)
         self._numbers = count()
         self._chosen = -1
@@ -79,17 +86,17 @@ class Holding(Generic[Features]):
         newest = _Reference(next(self._numbers), picture, thumbnail(picture))
         with self._changing:
             if self._sampling is not None:  # made ready before any frame can wait for it
-                self._features(newest, self._sampling, self._size_px)
+                self._features(newest, self._sampling, self._drawing)
             with self._lock:
                 self._references.append(newest)
 
-    def draw_at(self, size_px: int) -> None:
-        """Have pictures of this size drawn, once every reference is ready for it."""
+    def draw_as(self, drawing: Drawing) -> None:
+        """Have pictures drawn in this way, once every reference is ready for it."""
         with self._changing:
             if self._sampling is not None:
                 for reference in list(self._references):
-                    self._features(reference, self._sampling, size_px)
-            self._size_px = size_px
+                    self._features(reference, self._sampling, drawing)
+            self._drawing = drawing
 
     def forget(self) -> None:
         """Hold none any more."""
@@ -124,8 +131,8 @@ class Holding(Generic[Features]):
             return None
         reference, gate_limit = likest
         self._sampling = sampling
-        size_px = self._size_px
-        return Choice(self._features(reference, sampling, size_px), gate_limit, size_px)
+        drawing = self._drawing
+        return Choice(self._features(reference, sampling, drawing), gate_limit, drawing)
 
     def _likest(self, lr: Frame) -> tuple[_Reference, float] | None:
         """The reference that is most like `lr`; the last one chosen unless another is better.
@@ -152,14 +159,15 @@ class Holding(Generic[Features]):
         self._chosen = best.number
         return best, 1.0 if fitting else 0.0
 
-    def _features(self, reference: _Reference, sampling: Sampling, size_px: int) -> Features:
-        key = (sampling, size_px, reference.number)
+    def _features(self, reference: _Reference, sampling: Sampling, drawing: Drawing) -> Features:
+        key = (sampling, drawing, reference.number)
         features = self._found(key)
         if features is None:
             with self._preparing:
                 features = self._found(key)
                 if features is None:
-                    features = self._prepare(resize(reference.picture, size_px), sampling)
+                    picture = resize(reference.picture, drawing.size_px)
+                    features = self._prepare(picture, sampling, drawing)
                     self._keep(key, features)
         return features
 
@@ -179,13 +187,13 @@ class Holding(Generic[Features]):
 class HoldingSynthesizer(Generic[Features]):
     """What every network's synthesizer does with references, whichever runtime draws.
 
-    drawable_px: sizes that the network can draw, the output's first.
+    drawings: ways to draw, at `output_px` first.
     """
 
-    def __init__(self, output_px: int, drawable_px: tuple[int, ...]) -> None:
+    def __init__(self, output_px: int, drawings: tuple[Drawing, ...]) -> None:
         self.output_px = output_px
-        self.drawable_px = drawable_px
-        self._holding = Holding(self._prepare, output_px)
+        self.drawings = drawings
+        self._holding = self._hold_none()
 
     @property
     def neural(self) -> bool:
@@ -204,15 +212,49 @@ class HoldingSynthesizer(Generic[Features]):
         """Look for cuts: every LR picture [s, s, 3] in order, straightened, shown or not."""
         self._holding.watch(lr)
 
-    def draw_at(self, size_px: int) -> None:
-        """Have the network draw at another of `drawable_px`; takes a second, beside the frames.
+    def draw_as(self, drawing: Drawing) -> None:
+        """Draw in another way of `drawings`; takes a second, beside the frames.
 
-        Raises ValueError for a size that is none of them.
+        Raises ValueError for one that is none of them.
         """
-        if size_px not in self.drawable_px:
-            raise ValueError(f"size_px must be one of {self.drawable_px}, not {size_px}")
-        self._holding.draw_at(size_px)
+        if drawing not in self.drawings:
+            raise ValueError(f"{drawing} is none of {self.drawings}")
+        self._holding.draw_as(drawing)
 
-    def _prepare(self, reference: Frame, sampling: Sampling) -> Features:
+    def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
+        """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8, straightened.
+
+        sampling: how the LR picture that was coded samples the full one.
+        """
+        raise NotImplementedError
+
+    def _prepare(self, reference: Frame, sampling: Sampling, drawing: Drawing) -> Features:
         """A reference of the size to be drawn, made ready for this sampling."""
         raise NotImplementedError
+
+    def _hold_none(self, drawing: Drawing | None = None) -> Holding[Features]:
+        return Holding(self._prepare, drawing or self.drawings[0])
+
+    def frame_s(self, runs: int) -> float:
+        """CPU seconds of a frame as it is drawn first, the best of `runs`; forgets nothing."""
+        return self._frame_s(self.drawings[0], runs)
+
+    def _frame_s(self, drawing: Drawing, runs: int) -> float:
+        """CPU seconds of a frame of noise drawn in this way, the best of `runs` after one that
+        warms up; leaves no reference behind.
+
+        Of this thread, which does at least its share of the work: what else runs on a busy machine
+        must not decide.
+        """
+        shape = (_NOISE.size_px, _NOISE.size_px, 3)
+        noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        kept, self._holding = self._holding, self._hold_none(drawing)
+        try:
+            self._holding.add(resize(noise, drawing.size_px))
+            stamps = []
+            for _ in range(runs + 1):
+                self.synthesize(noise, _NOISE, _NOISE_BITS)
+                stamps.append(time.thread_time())
+        finally:
+            self._holding = kept
+        return min(after - before for before, after in pairwise(stamps))

@@ -16,8 +16,9 @@ from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
 from gemino.graphs import GRAPH_NAMES, Graphs
 from gemino.rate import rung_vector
+from gemino.runtime.base import Drawing
 from gemino.runtime.fullscale import Plane, compose, grid, warp_band
-from gemino.runtime.holding import Holding, HoldingSynthesizer
+from gemino.runtime.holding import HoldingSynthesizer
 from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.views import view
 from gemino.sampling import glimpse
@@ -61,9 +62,10 @@ class OnnxSynthesizer(HoldingSynthesizer[_Held]):
                 f"{files.path}: draws pictures of {stored.output_px} px, not {output_px}; "
                 f"export the model with --size {output_px}"
             )
-        super().__init__(output_px, (output_px,))  # its graphs draw one size
         self.name = files.config.name
+        super().__init__(output_px, (Drawing(self.name, output_px),))  # its graphs draw one size
         self.precision = stored.precision
+        self.way = f"onnxruntime, cpu, {stored.precision}"
         keep_freed_memory()
         cv2.setNumThreads(threads)  # for the whole process: OpenCV knows no other way
         self._places = grid(output_px)
@@ -92,7 +94,12 @@ class OnnxSynthesizer(HoldingSynthesizer[_Held]):
         (blocks,) = self.graphs["draw"]({"fused": fused, "band": _batch(band)})
         return compose(lr, band, blocks)
 
-    def _prepare(self, reference: Frame, sampling: Sampling) -> _Held:
+    def _prepare(
+        self,
+        reference: Frame,
+        sampling: Sampling,
+        drawing: Drawing,  # noqa: ARG002 - there is one
+    ) -> _Held:
         pixels = reference.astype(np.float32)
         lr = glimpse(reference, sampling).astype(np.float32)
         seen = {
@@ -116,7 +123,7 @@ class OnnxSynthesizer(HoldingSynthesizer[_Held]):
             raise _unfit(stored, "all", exc) from exc
         if made.shape != (self.output_px, self.output_px, 3):
             raise ModelError(f"{stored.path}: its graphs make pictures of another size")
-        self._holding = Holding(self._prepare, self.output_px)
+        self._holding = self._hold_none()
 
 
 def _batch(picture: Plane) -> Array:

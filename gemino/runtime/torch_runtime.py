@@ -5,12 +5,10 @@ and slower on one that must emulate it, and a name on the box does not tell whic
 """
 
 import copy
-import time
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Literal
 
 import cv2
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -22,17 +20,20 @@ from gemino.frames import Frame, resize
 from gemino.nn.adapter import from_arrays, merged
 from gemino.nn.model import GeminoNet, build
 from gemino.rate import rung_vector
-from gemino.runtime.holding import Holding, HoldingSynthesizer
+from gemino.runtime.base import Drawing
+from gemino.runtime.holding import HoldingSynthesizer
 from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.programs import Held, Parts, Program, record, to_tensor
+from gemino.runtime.timings import frame_s
 from gemino.sampling import glimpse
 from gemino.zoo import ModelFiles
 
 Precision = Literal["auto", "bfloat16", "float32"]
 _SMALLER_PX = (768, 512, 384, 256)
 _TIMED_RUNS = 3
-_TIMED = Sampling(128)
 _TIMED_OUTPUT_PX = 512  # not the largest: opening a model should not take seconds
+_Key = tuple[str, int, int]
+"""Of a program: model, side of the straightened LR picture, side of the picture drawn."""
 
 
 class TorchSynthesizer(HoldingSynthesizer[Held]):
@@ -43,9 +44,10 @@ class TorchSynthesizer(HoldingSynthesizer[Held]):
 
     Several threads may call `synthesize` at a time.
 
-    device: "auto" takes a GPU where there is one. threads: CPU threads a frame; more than one
-    stall one another as soon as other processes compete for the cores.
-    precision: "auto" times bfloat16 and float32 when opened and keeps the faster.
+    lighter: a model that may draw in its place where time is short (`drawings`). device: "auto"
+    takes a CUDA device where there is one. threads: CPU threads a frame; more than one stall one
+    another as soon as other processes compete for the cores. precision: "auto" takes the faster of
+    bfloat16 and float32, as timed here before (`runtime.timings`) or now. fresh: time now.
     Raises ModelError for weights that do not fit, RuntimeUnavailable for a missing device.
     """
 
@@ -54,23 +56,32 @@ class TorchSynthesizer(HoldingSynthesizer[Held]):
         files: ModelFiles,
         output_px: int,
         *,
+        lighter: ModelFiles | None = None,
         device: str = "auto",
         threads: int = 1,
         precision: Precision = "auto",
+        fresh: bool = False,
     ) -> None:
         if not OUTPUT_SIZES_PX[0] <= output_px <= OUTPUT_SIZES_PX[-1] or output_px % 8:
             raise ValueError(f"output_px must be a multiple of 8 in 256..1024, not {output_px}")
-        super().__init__(output_px, (output_px, *(px for px in _SMALLER_PX if px < output_px)))
         self.name = files.title
+        super().__init__(output_px, (Drawing(self.name, output_px),))
         self.device = _device(device)
         self._threads = threads
+        self._fresh = fresh
         keep_freed_memory()
         cv2.setNumThreads(threads)  # for the whole process: OpenCV knows no other way
-        model = load_network(files).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if precision == "auto":
-            precision = self._faster(model)
-        self._use(model, precision)
-        self._time_frames()  # warms up: the first frame of a call should not take a second
+        family = [files] if lighter is None else [files, lighter]
+        self._checksums = {each.title: each.sha256 for each in family}
+        models = {
+            each.title: load_network(each).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for each in family
+        }
+        self._use(models, self._faster(models) if precision == "auto" else precision)
+        self.way = f"torch, {self.device.type}, {self.precision}"
+        self.drawings = self._drawings(lighter)
+        self._holding = self._hold_none()
+        self._frame_s(self.drawings[0], 1)  # the first frame of a call should not take a second
 
     def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
         """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8, straightened.
@@ -83,7 +94,7 @@ class TorchSynthesizer(HoldingSynthesizer[Held]):
             return resize(lr, self.output_px)
         with torch.inference_mode():
             told = self._told(sampling, log2_bits_per_pixel, chosen.gate_limit)
-            program = self._programs[lr.shape[0], chosen.size_px]
+            program = self._programs[_key(lr, chosen.drawing)]
             return resize(program(lr, told, chosen.features), self.output_px)
 
     def parts(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Parts:
@@ -97,71 +108,89 @@ class TorchSynthesizer(HoldingSynthesizer[Held]):
             raise ValueError("a network's parts want a reference: call add_reference first")
         with torch.inference_mode():
             told = self._told(sampling, log2_bits_per_pixel, chosen.gate_limit)
-            program = self._programs[lr.shape[0], chosen.size_px]
+            program = self._programs[_key(lr, chosen.drawing)]
             return program.parts(lr, told, chosen.features)
 
     def _told(self, sampling: Sampling, log2_bits_per_pixel: float, gate_limit: float) -> Tensor:
         vector = rung_vector(sampling.size_px, log2_bits_per_pixel)
         return torch.tensor([[*vector, gate_limit]], device=self.device)
 
-    def _prepare(self, reference: Frame, sampling: Sampling) -> Held:
+    def _prepare(self, reference: Frame, sampling: Sampling, drawing: Drawing) -> Held:
         """A reference's features for this sampling; the program for them is there then."""
         torch.set_num_threads(self._threads)
         lr = glimpse(reference, sampling)
-        sizes = lr.shape[0], reference.shape[0]
+        model, key = self._models[drawing.model], _key(lr, drawing)
         with torch.inference_mode():
-            features = self._model.encode_reference(
+            features = model.encode_reference(
                 to_tensor(reference, self.device), to_tensor(lr, self.device)
             )
-            if sizes not in self._programs:
-                self._programs[sizes] = record(self._model, features, sizes[0])
-            return self._programs[sizes].hold(features)
+            if key not in self._programs:
+                self._programs[key] = record(model, features, lr.shape[0])
+            return self._programs[key].hold(features)
 
-    def _use(self, model: GeminoNet, precision: Precision) -> None:
-        """Run `model` in this format: cast once, rather than at every layer of every frame."""
+    def _use(self, models: Mapping[str, GeminoNet], precision: Precision) -> None:
+        """Run `models` in this format: cast once, rather than at every layer of every frame."""
         self.precision = precision
-        self._model = copy.deepcopy(model).bfloat16() if precision == "bfloat16" else model
-        self._programs: dict[tuple[int, int], Program] = {}
+        low = precision == "bfloat16"
+        self._models = {n: copy.deepcopy(m).bfloat16() if low else m for n, m in models.items()}
+        self._programs: dict[_Key, Program] = {}
 
-    def _faster(self, model: GeminoNet) -> Precision:
-        """The faster of both formats on this machine, now; a GPU that is used has bfloat16."""
+    def _drawings(self, lighter: ModelFiles | None) -> tuple[Drawing, ...]:
+        """The model at full size, the lighter one likewise, then the lightest at smaller sizes."""
+        full = self.drawings[0]
+        if lighter is not None:
+            spent = {name: self._timed_s(name, self.precision) for name in self._models}
+            share = min(spent[lighter.title] / spent[full.model], 1.0)
+            light = Drawing(lighter.title, self.output_px, share)
+        else:
+            light = full
+        smaller = [
+            Drawing(light.model, px, light.cost * (px / self.output_px) ** 2)
+            for px in _SMALLER_PX
+            if px < self.output_px
+        ]
+        return (full, *([] if lighter is None else [light]), *smaller)
+
+    def _faster(self, models: Mapping[str, GeminoNet]) -> Precision:
+        """The faster of both formats on this machine; a CUDA device that is used has bfloat16."""
         if self.device.type != "cpu":
-            return "bfloat16"
-        output_px, self.output_px = self.output_px, _TIMED_OUTPUT_PX
-        self._holding = Holding(self._prepare, self.output_px)
+            return "bfloat16" if self.device.type == "cuda" else "float32"
         seconds: dict[Precision, float] = {}
         formats: tuple[Precision, Precision] = ("bfloat16", "float32")
         for precision in formats:
-            self._use(model, precision)
-            seconds[precision] = min(self._time_frames())
-        self.output_px = output_px
-        self._holding = Holding(self._prepare, output_px)
+            self._use(models, precision)
+            seconds[precision] = self._timed_s(self.name, precision)
         return min(seconds, key=seconds.__getitem__)
 
-    def _time_frames(self) -> list[float]:
-        """Seconds of a few frames of noise; the first one, which warms up, is left out.
+    def _timed_s(self, name: str, precision: Precision) -> float:
+        """Seconds of a frame of that model at one size, in the format in use: for comparison."""
+        drawing = Drawing(name, _TIMED_OUTPUT_PX)
 
-        CPU time of this thread, which does at least its share of the work: what else runs on a
-        busy machine must not decide.
-        """
-        shape = (_TIMED.size_px, _TIMED.size_px, 3)
-        noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        self.add_reference(noise)
-        stamps = []
-        for _ in range(_TIMED_RUNS + 1):
-            self.synthesize(noise, _TIMED, -5.0)
-            stamps.append(time.thread_time())
-        self._holding = Holding(self._prepare, self.output_px)
-        return [after - before for before, after in pairwise(stamps)]
+        def measure() -> float:
+            return self._frame_s(drawing, _TIMED_RUNS)
+
+        if self._fresh or self.device.type != "cpu":
+            return measure()
+        what = f"{self._checksums[name][:16]} {_TIMED_OUTPUT_PX} px torch {precision}"
+        return frame_s(f"{what} x{self._threads}", measure)
+
+
+def _key(lr: Frame, drawing: Drawing) -> _Key:
+    return drawing.model, lr.shape[0], drawing.size_px
 
 
 def _device(name: str) -> torch.device:
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise RuntimeUnavailable(f"device {name!r} is unknown; use auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise RuntimeUnavailable("this machine has no usable CUDA device; use auto or cpu")
+        return torch.device("cuda" if there["cuda"] else "cpu")
+    if name not in there:
+        raise RuntimeUnavailable(f"device {name!r} is unknown; use auto, {', '.join(there)}")
+    if not there[name]:
+        raise RuntimeUnavailable(f"this machine has no usable {name} device; use auto or cpu")
     return torch.device(name)
 
 
