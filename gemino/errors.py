@@ -10,6 +10,8 @@
     │   ├── SignalingUnreachable    there is no server, or it is gone and does not come back
     │   └── SignalingRefused        it says no; `code` says why
     └── CallError           a call that cannot start or go on
+        ├── IceError            no network path to the other peer
+        └── DtlsError           a path, but no encrypted connection over it
 
 Each message is one line that says what is wrong and, where there is one, what to do.
 """
@@ -57,3 +59,11 @@ class SignalingRefused(SignalingError):
 
 class CallError(GeminoError):
     """A call cannot start or go on."""
+
+
+class IceError(CallError):
+    """There is no network path to the other peer, or none of the kind that was asked for."""
+
+
+class DtlsError(CallError):
+    """There is a path to the other peer, but no encrypted connection came about over it."""

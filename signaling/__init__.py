@@ -4,7 +4,8 @@
 """
 
 from signaling.access import Access
+from signaling.ice import IceServers
 from signaling.limits import Limits, Refused
 from signaling.server import SignalingServer, StartError
 
-__all__ = ["Access", "Limits", "Refused", "SignalingServer", "StartError"]
+__all__ = ["Access", "IceServers", "Limits", "Refused", "SignalingServer", "StartError"]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from signaling import tokens
+from signaling import ice, tokens
 from signaling.access import Access, Network
 from signaling.limits import Limits
 from signaling.rooms import is_room_name
@@ -65,6 +65,20 @@ def _server_parser(program: str) -> argparse.ArgumentParser:
     add("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM; read anew on SIGHUP")
     add("--tls-key", type=Path, metavar="FILE", help="its key, PEM, if not in the same file")
     add("--token-secret", type=Path, metavar="FILE", help="ask for tokens signed with this secret")
+    add(
+        "--ice-server",
+        dest="ice_servers",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="stun:HOST:PORT or turn:HOST:PORT that clients may use; they are told (repeatable)",
+    )
+    add(
+        "--turn-secret",
+        type=Path,
+        metavar="FILE",
+        help="what those TURN servers share with us: clients get credentials that expire",
+    )
     add(
         "--origin",
         dest="origins",
@@ -158,22 +172,33 @@ def _room(text: str) -> str:
 
 
 def _mint(options: argparse.Namespace) -> int:
-    secret = _read_secret(options.token_secret)
+    secret = _read_secret(options.token_secret, tokens.MIN_SECRET_BYTES)
     print(tokens.mint(secret, options.room, time.time(), options.life))
     return 0
 
 
-def _read_secret(path: Path) -> bytes:
+def _read_secret(path: Path, least_bytes: int) -> bytes:
     try:
         secret = path.read_bytes().strip()
     except OSError as error:
         raise StartError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(secret) < tokens.MIN_SECRET_BYTES:
+    if len(secret) < least_bytes:
         raise StartError(
-            f"{path}: a secret has at least {tokens.MIN_SECRET_BYTES} bytes:"
-            f" openssl rand -hex 32 > {path}"
+            f"{path}: a secret has at least {least_bytes} bytes: openssl rand -hex 32 > {path}"
         )
     return secret
+
+
+def _secret(path: Path | None, least_bytes: int) -> bytes | None:
+    return None if path is None else _read_secret(path, least_bytes)
+
+
+def _ice_servers(options: argparse.Namespace) -> ice.IceServers:
+    secret = _secret(options.turn_secret, ice.MIN_SECRET_BYTES)
+    try:
+        return ice.IceServers(tuple(options.ice_servers), secret)
+    except ValueError as error:
+        raise StartError(str(error)) from None
 
 
 def _load_certificate(context: ssl.SSLContext, options: argparse.Namespace) -> None:
@@ -210,9 +235,12 @@ def _allow_files(limits: Limits) -> None:
 
 async def _serve(options: argparse.Namespace) -> int:
     limits = replace(Limits(), **{n: getattr(options, n) for n in Limits.__slots__ if n in options})
-    secret = None if options.token_secret is None else _read_secret(options.token_secret)
-    access = Access(secret, tuple(options.origins), tuple(options.proxies))
-    tls = _tls(options)
+    access = Access(
+        _secret(options.token_secret, tokens.MIN_SECRET_BYTES),
+        tuple(options.origins),
+        tuple(options.proxies),
+    )
+    tls, told = _tls(options), _ice_servers(options)
     if sys.platform != "win32":
         _allow_files(limits)
     loop = asyncio.get_running_loop()
@@ -236,7 +264,7 @@ async def _serve(options: argparse.Namespace) -> int:
     loop.add_signal_handler(signal.SIGINT, stop, 130)
     loop.add_signal_handler(signal.SIGHUP, reload)
     async with SignalingServer(
-        options.host, options.port, limits, access=access, tls=tls
+        options.host, options.port, limits, access=access, tls=tls, ice=told
     ) as server:
         print(f"listening on {server.url}", flush=True)
         exit_code = await stopped

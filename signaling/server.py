@@ -11,6 +11,7 @@ from aiohttp import web
 
 from signaling.access import Access, client_address, origin_allowed
 from signaling.connection import CLOSE_S, Connection
+from signaling.ice import IceServers
 from signaling.limits import Limits, Refused
 from signaling.metrics import CONTENT_TYPE
 from signaling.rooms import ROOM_PLACES
@@ -39,7 +40,7 @@ class SignalingServer:
     """A rendezvous server for the time of an `async with` block.
 
     host, port: where to listen; port 0 takes a free one. `url` says where it is. tls: a context
-    for wss://; its certificate may be loaded anew at any time.
+    for wss://; its certificate may be loaded anew at any time. ice: told to clients at the join.
     """
 
     def __init__(
@@ -50,13 +51,14 @@ class SignalingServer:
         *,
         access: Access | None = None,
         tls: ssl.SSLContext | None = None,
+        ice: IceServers | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self._limits = limits or Limits()
         self._access = access or Access()
         self._tls = tls
-        self._switchboard = Switchboard(self._limits, self._access)
+        self._switchboard = Switchboard(self._limits, self._access, ice)
         self._listener: asyncio.Server | None = None
         self._silent: set[asyncio.BaseProtocol] = set()
         app = web.Application()

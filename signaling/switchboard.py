@@ -8,6 +8,7 @@ from aiohttp import WSCloseCode
 from signaling import tokens
 from signaling.access import Access
 from signaling.connection import Connection
+from signaling.ice import IceServers
 from signaling.limits import Limits, Refused
 from signaling.messages import Join, Ping, Relay, parse, parse_join, serialize
 from signaling.metrics import Metrics
@@ -21,7 +22,7 @@ class Switchboard:
     draining: no new room is opened any more; those that are there may still fill up.
     """
 
-    def __init__(self, limits: Limits, access: Access) -> None:
+    def __init__(self, limits: Limits, access: Access, ice: IceServers | None = None) -> None:
         self.connections: set[Connection] = set()
         self.draining = False
         self.emptied = asyncio.Event()
@@ -30,6 +31,7 @@ class Switchboard:
         self.metrics = Metrics()
         self._limits = limits
         self._access = access
+        self._ice = ice or IceServers()
         self._owners: dict[Place, Connection] = {}
         self._farewells: set[asyncio.Task[None]] = set()
 
@@ -81,7 +83,8 @@ class Switchboard:
         try:
             back = join.rejoin is not None
             others = self.rooms.others(place)
-            joined = serialize("joined", peers=len(others), rejoin=place.secret, kept=back)
+            told = {"ice_servers": self._ice.describe(time.time())} if self._ice.urls else {}
+            joined = serialize("joined", peers=len(others), rejoin=place.secret, kept=back, **told)
             for other in others:
                 self._post(other, serialize("peer-rejoined" if back else "peer-joined"))
             await connection.greet(joined, place)

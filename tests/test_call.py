@@ -306,8 +306,9 @@ async def test_garbage_on_the_data_channel_is_dropped_and_the_call_goes_on(
                 await asyncio.sleep(0)
             await sender.outgoing.clock.wait()
             for data in junk:
-                sender._channel.send(data)
-                receiver._channel.send(data)
+                for peer in (sender, receiver):
+                    assert peer._link.channel is not None
+                    peer._link.channel.send(data)
 
         await asyncio.gather(sender.run(), receiver.run(), disturb())
     assert sender.outgoing is not None

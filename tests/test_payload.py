@@ -13,6 +13,7 @@ import aiortc.codecs
 import av
 import numpy as np
 import pytest
+from aioice import Candidate
 from aiortc import (
     MediaStreamTrack,
     RTCConfiguration,
@@ -25,7 +26,7 @@ from aiortc.exceptions import OperationError
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtpPacket
 
-from gemino.call import payload
+from gemino.call import candidates, payload
 from gemino.call.av1_payload import depacketize
 from gemino.call.jitter import Packet, Picture, PictureBuffer
 from gemino.call.payload import VideoTap
@@ -53,10 +54,13 @@ async def test_the_private_names_exist_in_the_pinned_release() -> None:
         "Connection": ice._connection,
     }
     owners |= {"RTCRtpTransceiver": peer.getTransceivers()[0], "aiortc.codecs": aiortc.codecs}
-    assert owners.keys() == payload.PRIVATE_NAMES.keys()
-    for owner, names in payload.PRIVATE_NAMES.items():
+    owners["Candidate"] = Candidate("1", 1, "udp", 1, "192.0.2.1", 9, "host")
+    assert owners.keys() == payload.PRIVATE_NAMES.keys() | candidates.PRIVATE_NAMES.keys()
+    for owner, names in [*payload.PRIVATE_NAMES.items(), *candidates.PRIVATE_NAMES.items()]:
         for name in names:
             assert hasattr(owners[owner], name), f"{owner} has no {name} any more"
+    for name in ("relayed_candidate", "server_reflexive_candidate", "StunProtocol"):
+        assert callable(getattr(aioice.ice, name))
     assert sender._RTCRtpSender__encoder is None
     assert sender._RTCRtpSender__rtp_history == {}
     assert receiver._RTCRtpReceiver__jitter_buffer.capacity == 512
@@ -267,7 +271,7 @@ async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_strange
 ) -> None:
     """Real ICE, DTLS and SRTP on 127.0.0.1: NACK, PLI, timestamps, and the source filter."""
     monkeypatch.setattr(aioice.ice, "get_host_addresses", aioice.ice.get_host_addresses)
-    payload.use_loopback_addresses()
+    candidates.use_loopback_addresses()
     sending, receiving = connection(), connection()
     encoder = LrEncoder(Rung(codec, 64, 30))
     forced: list[int] = []
@@ -300,8 +304,8 @@ async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_strange
     await receiving.setLocalDescription(await receiving.createAnswer())
     with payload.av1_known():
         await sending.setRemoteDescription(receiving.localDescription)
-    payload.filter_sources(sending)
-    payload.filter_sources(receiving)
+    for peer in (sending, receiving):
+        candidates.Candidates(peer, [], relay_only=False).filter_sources()
     candidate = receiving.localDescription.sdp.split("a=candidate:")[1].split()
     assert candidate[4] == "127.0.0.1"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from gemino.call.display import Display, Listener
+from gemino.call.ice import IceOptions
 from gemino.call.sound_format import SoundOptions
 from gemino.call.sources import Source
 from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX, LrCodec
@@ -66,6 +67,7 @@ class PeerOptions:
     per frame sent or shown. stats: JSON lines, one a second. local: use 127.0.0.1 and nothing else;
     both peers are on this machine. supervised: leave when standard input closes. wait_s: how long
     to wait for the other peer. displays: open ones, for whoever opened them to close.
+    ice: STUN and TURN servers.
     """
 
     room: str
@@ -81,6 +83,7 @@ class PeerOptions:
     supervised: bool = False
     wait_s: float = 120.0
     displays: tuple[Display, ...] = ()
+    ice: IceOptions = field(default_factory=IceOptions)
 
     def __post_init__(self) -> None:
         if self.source is None and not self.receives:

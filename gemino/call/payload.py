@@ -1,4 +1,4 @@
-"""The one file that touches aiortc's and aioice's private names; pinned to aiortc 1.16.0.
+"""The media half of aiortc's private names; pinned to aiortc 1.16.0.
 
 The stock media stack stays as it is; this fills or replaces a handful of its slots, each named in
 `PRIVATE_NAMES` and checked by a test:
@@ -9,21 +9,17 @@ The stock media stack stays as it is; this fills or replaces a handful of its sl
 - the jitter buffer and NACK generator of a receiver. The stock buffer waits for the next picture's
   packet before it releases one, never drains a backlog, and asks for a gap once. Ours
   (`gemino.call.jitter`) gets every packet as it arrives, and the stock decoder thread stays idle;
-- the RTP history of a sender, to learn the random offset of its timestamps;
-- the sockets of an ICE connection, which take datagrams from any address for media: those that
-  come from no known candidate are dropped;
-- the list of host addresses, which leaves out 127.0.0.1: without it no call works on a machine
-  that has no other interface.
+- the RTP history of a sender, to learn the random offset of its timestamps.
+
+`candidates` does the same for the ICE half.
 """
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-import aioice.ice
 import aiortc.codecs
 from aiortc import (
-    RTCIceTransport,
     RTCPeerConnection,
     RTCRtpReceiver,
     RTCRtpSender,
@@ -52,8 +48,6 @@ PRIVATE_NAMES = {
         "_send_rtcp_nack",
         "_send_rtcp_pli",
     ),
-    "Connection": ("_protocols",),
-    "RTCIceTransport": ("_connection",),
     "aiortc.codecs": ("CODECS",),
 }
 _LR_CODECS: Mapping[str, LrCodec] = {"video/vp8": "vp8", "video/av1": "av1"}
@@ -216,47 +210,3 @@ def tap_audio(receiver: RTCRtpReceiver, deliver: Callable[[SoundPacket], None]) 
             deliver(SoundPacket(packet.sequence_number, packet.timestamp, packet.payload))
 
     slots._RTCRtpReceiver__jitter_buffer = _Tap(on_packet)
-
-
-def filter_sources(connection: RTCPeerConnection) -> None:
-    """Drop media datagrams from addresses that are no candidate of the other peer's.
-
-    aioice hands whatever is no STUN message to DTLS and SRTP, whoever sent it. To be called when
-    candidates have been gathered.
-    """
-    transports = {id(t): t for t in _ice_transports(connection)}
-    for transport in transports.values():
-        agent: Any = transport
-        for protocol in agent._connection._protocols:
-            _filter_protocol(agent._connection, protocol)
-
-
-def _ice_transports(connection: RTCPeerConnection) -> list[RTCIceTransport]:
-    dtls = [transceiver.receiver.transport for transceiver in connection.getTransceivers()]
-    if connection.sctp is not None:
-        dtls.append(connection.sctp.transport)
-    return [transport.transport for transport in dtls]
-
-
-def _filter_protocol(agent: Any, protocol: Any) -> None:
-    receive = protocol.datagram_received
-
-    def datagram_received(data: bytes, address: tuple[Any, ...]) -> None:
-        stun = bool(data) and data[0] < 4  # RFC 7983; STUN checks integrity by itself
-        known = stun or any(
-            candidate.host == address[0] and candidate.port == address[1]
-            for candidate in agent.remote_candidates
-        )
-        if known:
-            receive(data, address)
-
-    protocol.datagram_received = datagram_received
-
-
-def use_loopback_addresses() -> None:
-    """From now on in this process, offer 127.0.0.1 as the only host candidate."""
-
-    def get_host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
-        return ["127.0.0.1"] if use_ipv4 or not use_ipv6 else ["::1"]
-
-    aioice.ice.get_host_addresses = get_host_addresses

@@ -1,42 +1,32 @@
 """One peer of a call: the rim of I/O around the decisions.
 
-`Peer` joins a room, agrees on a WebRTC connection with whoever else is there (the second to come
-makes the offer), says Hello on the data channel and then only carries: messages and RTCP out,
-messages in, once every `_TICK_S`. What to say, and what to do with what comes, is decided in
-`conversation`, `outgoing` and `incoming`.
+`Peer` joins a room, lets `link` connect it to whoever else is there, says Hello on the data channel
+and then only carries: messages and RTCP out, messages in, once every `_TICK_S`. What to say, and
+what to do with what comes, is decided in `conversation`, `outgoing` and `incoming`.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import cv2
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
-from aiortc.exceptions import InvalidStateError, OperationError
-from aiortc.stats import RTCTransportStats
 
+from gemino.call.candidates import use_loopback_addresses
 from gemino.call.conversation import Conversation
-from gemino.call.description import from_message, to_message
 from gemino.call.incoming import Incoming
+from gemino.call.link import Link
 from gemino.call.options import PeerOptions
 from gemino.call.outgoing import Outgoing
-from gemino.call.payload import av1_known, filter_sources, prefer, use_loopback_addresses
 from gemino.call.signaling import SignalingClient
-from gemino.errors import CallError, SignalingError
+from gemino.errors import CallError
 from gemino.wire import Message
-
-logger = logging.getLogger(__name__)
 
 _TICK_S = 0.02
 _STATUS_EVERY_S = 1.0
-_CONNECT_S = 20.0
 _FLUSH_S = 1.0
 _MAX_EARLY = 16
 """Messages kept that come before we have noticed that the channel is open: a Hello, no more."""
-
-_LEFT = {"peer-lost": True, "peer-left": True, "peer-joined": False, "peer-rejoined": False}
 
 Result = TypeVar("Result")
 Status = Callable[["Peer", float], None]
@@ -63,6 +53,7 @@ class Peer:
         self._waiting = waiting
         self._early: list[bytes | str] = []
         self._stop = asyncio.Event()
+        self._link = Link(options, self._on_message)
 
     def stop(self) -> None:
         """Ask the call to end: `run` then closes its files and raises Interrupted."""
@@ -82,19 +73,16 @@ class Peer:
             self.outgoing = Outgoing(options, feed)
         if options.receives:
             self.incoming = Incoming(options)
-        self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        self._channel = self._connection.createDataChannel("gemino", negotiated=True, id=0)
-        self._channel.on("message", self._on_message)
+        self._link.outgoing, self._link.incoming = self.outgoing, self.incoming
         try:
             await self._until_stop(self._prepare())
             meeting = SignalingClient(options.server_url, options.room, token=options.token)
             async with meeting as signaling:
-                await self._until_stop(self._meet(signaling))
-                watch = asyncio.create_task(self._watch(signaling))
                 try:
+                    await self._until_stop(self._link.meet(signaling, self._waiting))
                     await self._until_stop(self._talk())
                 finally:
-                    watch.cancel()
+                    self._link.forget_signaling()
         finally:
             await self._close()
 
@@ -119,92 +107,6 @@ class Peer:
             if self.incoming.failure is not None:
                 raise self.incoming.failure
 
-    async def _meet(self, signaling: SignalingClient) -> None:
-        """Find the other peer and connect to it."""
-        if self.outgoing is not None:
-            self.outgoing.attach(self._connection)
-        offers = signaling.peers == 1
-        if offers:
-            self._receive_kinds("audio", "video")
-            with av1_known():
-                self._prefer_codecs()
-                await self._connection.setLocalDescription(await self._connection.createOffer())
-            await self._send_description(signaling)
-        elif self._waiting is not None:
-            self._waiting()
-        patience_s = _CONNECT_S if offers else self.options.wait_s
-        try:
-            async with asyncio.timeout(patience_s):
-                description = await self._receive_description(signaling)
-        except TimeoutError:
-            raise CallError(
-                f"no other peer came into room {self.options.room} within {patience_s:g} s"
-            ) from None
-        try:
-            await self._agree(description, signaling, offers=offers)
-        except OperationError as error:
-            takes = " or ".join(self.options.media.lr_codecs)
-            raise CallError(
-                f"the other peer does not take {takes}: start both with --lr-codec auto"
-            ) from error
-        except (ValueError, InvalidStateError) as error:
-            raise CallError(f"the other peer's offer cannot be used: {error}") from error
-        filter_sources(self._connection)
-        await self._wait_for_channel()
-
-    async def _agree(
-        self, description: RTCSessionDescription, signaling: SignalingClient, *, offers: bool
-    ) -> None:
-        """Take the other peer's description and, where it is an offer, answer it."""
-        connection = self._connection
-        if not offers and "m=video" in description.sdp:
-            self._receive_kinds("video")
-        # Before media flows, that is before the answer is known to both.
-        if self.incoming is not None and offers:
-            self.incoming.tap(connection)
-        with av1_known():
-            if not offers:
-                self._prefer_codecs()
-            await connection.setRemoteDescription(description)
-        if self.outgoing is not None:
-            self.outgoing.agree(connection)
-        if offers:
-            return
-        if self.incoming is not None:
-            self.incoming.tap(connection)
-        await connection.setLocalDescription(await connection.createAnswer())
-        await self._send_description(signaling)
-
-    def _receive_kinds(self, *kinds: str) -> None:
-        """Be ready for these kinds of media, whether we send them or not."""
-        there = {t.kind for t in self._connection.getTransceivers()}
-        for kind in kinds:
-            if kind not in there and self.incoming is not None:
-                self._connection.addTransceiver(kind, direction="recvonly")
-
-    def _prefer_codecs(self) -> None:
-        for transceiver in self._connection.getTransceivers():
-            if transceiver.kind == "video":
-                prefer(transceiver, self.options.media.lr_codecs)
-
-    async def _send_description(self, signaling: SignalingClient) -> None:
-        await signaling.send(to_message(self._connection.localDescription))
-
-    async def _receive_description(self, signaling: SignalingClient) -> RTCSessionDescription:
-        while True:
-            event = await signaling.receive()
-            if event["type"] == "peer-left":
-                raise CallError("the other peer left before the call began")
-            if event["type"] == "message":
-                return from_message(event["data"])
-
-    async def _wait_for_channel(self) -> None:
-        deadline = time.monotonic() + _CONNECT_S
-        while self._channel.readyState != "open":
-            if self._connection.connectionState == "failed" or time.monotonic() > deadline:
-                raise CallError("no UDP path to the other peer: is a firewall in between?")
-            await asyncio.sleep(_TICK_S)
-
     async def _talk(self) -> None:
         """From Hello to the last Bye."""
         self.conversation = talk = Conversation(
@@ -217,6 +119,7 @@ class Peer:
         status_at = time.monotonic()
         while not talk.over:
             now = time.monotonic()
+            talk.peer_left = self._link.peer_left
             talk.check(now)
             if talk.greeted and not talk.started:
                 talk.started = True
@@ -237,11 +140,7 @@ class Peer:
     def _open_files(self, now: float) -> None:
         if self.incoming is None:
             return
-        receiving = [
-            t.kind
-            for t in self._connection.getTransceivers()
-            if t.currentDirection in ("sendrecv", "recvonly")
-        ]
+        receiving = self._link.receiving()
         if "video" not in receiving and self.outgoing is None:
             raise CallError("neither peer sends: give one of them --camera or --input")
         self.incoming.start(now, with_audio="audio" in receiving)
@@ -254,44 +153,21 @@ class Peer:
 
     def _say(self, messages: list[Message]) -> None:
         for message in messages:
-            try:
-                self._channel.send(message.serialize())
-            except InvalidStateError:
-                logger.debug("the data channel is closed: %r is lost", message)
-
-    async def _watch(self, signaling: SignalingClient) -> None:
-        """Notice early that the other peer is gone; a lost signalling server does not matter."""
-        try:
-            while True:
-                event, talk = await signaling.receive(), self.conversation
-                if talk is not None:
-                    talk.peer_left = _LEFT.get(event["type"], talk.peer_left)
-        except SignalingError:
-            return
+            self._link.send(message.serialize())
 
     async def _measure(self) -> None:
         """Read the transport's counters: all media share one transport."""
-        report = await self._connection.getStats()
-        for entry in report.values():
-            if isinstance(entry, RTCTransportStats):
-                if self.outgoing is not None:
-                    traffic = self.outgoing.counters.traffic
-                    traffic.packets, traffic.bytes = entry.packetsSent, entry.bytesSent
-                if self.incoming is not None:
-                    traffic = self.incoming.counters.traffic
-                    traffic.packets, traffic.bytes = entry.packetsReceived, entry.bytesReceived
+        sent = None if self.outgoing is None else self.outgoing.counters.traffic
+        received = None if self.incoming is None else self.incoming.counters.traffic
+        await self._link.measure(sent, received)
 
     async def _close(self) -> None:
         """Take leave, close the connection and finish the files."""
         if self.conversation is not None:
             self._say(self.conversation.goodbye("interrupted"))
-        deadline = time.monotonic() + _FLUSH_S
-        while self._channel.readyState == "open" and self._channel.bufferedAmount:
-            if time.monotonic() > deadline:
-                break
-            await asyncio.sleep(_TICK_S)
+        await self._link.flush(_FLUSH_S)
         if self.outgoing is not None:
             self.outgoing.close()
         if self.incoming is not None:
             await asyncio.to_thread(self.incoming.close)
-        await self._connection.close()
+        await self._link.close()

@@ -46,7 +46,8 @@ class SignalingClient:
     token: for a server that asks for one. create: be the first in the room, if nobody is there.
     patience_s: how long to try again, ever more slowly, while the server does not answer.
     tls: a context for wss://, None for the system's certificates.
-    peers: how many others had a place in the room at the join, 0 or 1.
+    peers: how many others had a place in the room at the join, 0 or 1. ice_servers: what the server
+    says of STUN and TURN servers, unchecked (`ice.from_joined`).
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class SignalingClient:
         self.url = url
         self.room = room
         self.peers = 0
+        self.ice_servers: object = None
         self._join = {"type": "join", "room": room, "create": create}
         if token is not None:
             self._join["token"] = token
@@ -236,6 +238,7 @@ class SignalingClient:
             await _hang_up(socket)
             raise
         self.peers, self._rejoin, self._kept = joined["peers"], secret, rejoining
+        self.ice_servers = joined.get("ice_servers")
         return socket
 
     async def _send(self, message: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
-from gemino.cli import edge, outputs
+from gemino.cli import connectivity, edge, outputs
 from gemino.cli.console import NO_MODEL, with_adapter
 from gemino.errors import CallError, MediaError
 
@@ -179,6 +179,11 @@ def call(
     as_json: _Json = False,
     host: _Host = None,
     port: _Port = None,
+    ice_server: connectivity.Servers = None,
+    ice_policy: connectivity.Policy = "all",
+    turn_secret: connectivity.TurnSecret = None,
+    turn_user: connectivity.TurnUser = None,
+    turn_password: connectivity.TurnPassword = None,
     report: _HiddenPath = None,
     frame_log: _HiddenPath = None,
     local: _Local = False,
@@ -194,6 +199,10 @@ def call(
     network = None if named == NO_MODEL else named
     media = MediaOptions(kbps, size, network, seconds, lr_codec, runtime, fovea, time_code)
     _check_way(loopback_clip, peer, listen, server, token)
+    ice = connectivity.options(
+        *(ice_server, turn_secret, turn_user, turn_password, ice_policy),
+        loopback=loopback_clip is not None,
+    )
     source = _source(loopback_clip, clip, loop, camera, test_pattern)
     if time_code and loopback_clip is None and not supervised:
         raise CallError("--time-code goes with --loopback: two machines have two clocks")
@@ -208,7 +217,8 @@ def call(
         asked = (played, media, output, record_lossless, stats, port or 0, loop, show)
         live.run_loopback(LoopbackOptions(*asked), as_json=as_json)
         return
-    own = None if listen is None else meeting.own_server(host, port, local=local)
+    told = connectivity.told(ice_server, turn_secret)
+    own = None if listen is None else meeting.own_server(host, port, local=local, told=told)
     options = PeerOptions(
         room=peer or listen or meeting.random_room(),
         server_url=server or "",
@@ -225,6 +235,7 @@ def call(
         local=local,
         supervised=supervised,
         wait_s=_PARENTS_PATIENCE_S if supervised else _PATIENCE_S,
+        ice=ice,
     )
     live.run_peer(options, own, report, as_json=as_json)
 

@@ -12,7 +12,7 @@ import typer
 
 from gemino.call.options import MediaOptions, PeerOptions
 from gemino.errors import CallError
-from signaling import SignalingServer, StartError
+from signaling import IceServers, SignalingServer, StartError
 
 _ALL_IPV4, _ALL_IPV6 = "0.0.0.0", "::"  # noqa: S104 - that the other side gets here is the point
 _HERE = "127.0.0.1"
@@ -24,16 +24,19 @@ _FAR_AWAY = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}  # RFC
 
 @dataclass(frozen=True, slots=True)
 class OwnServer:
-    """A signalling server of our own. port: 0 for a free one."""
+    """A signalling server of our own. port: 0 for a free one. told: ICE servers for both sides."""
 
     host: str
     port: int
+    told: IceServers | None = None
 
 
-def own_server(host: str | None, port: int | None, *, local: bool) -> OwnServer:
+def own_server(
+    host: str | None, port: int | None, *, local: bool, told: IceServers | None = None
+) -> OwnServer:
     """Where --listen listens: everywhere, unless told otherwise or both peers are here."""
     place = host or (_HERE if local else _ALL_IPV4)
-    return OwnServer(place, DEFAULT_PORT if port is None else port)
+    return OwnServer(place, DEFAULT_PORT if port is None else port, told)
 
 
 def random_room() -> str:
@@ -48,7 +51,7 @@ async def hosted(options: PeerOptions, own: OwnServer) -> AsyncIterator[PeerOpti
     Raises CallError where it cannot listen.
     """
     try:
-        async with SignalingServer(own.host, own.port) as server:
+        async with SignalingServer(own.host, own.port, ice=own.told) as server:
             first, *others = [_url(address, server.port) for address in addresses(own.host)]
             lines = [f"listening on {server.url}; the other side runs:", ""]
             lines += [f"  {invitation(options, first)}", ""]
