@@ -19,6 +19,8 @@ _INPUT_PX = 128
 _GRIDS = ((16, 2), (8, 6))
 """Boxes count from the cells of these grids, so many boxes in each cell."""
 _CERTAIN = 0.5
+_SAME_FACE = 0.3
+"""Boxes whose intersection is so much of their union are of one face."""
 _FOVEA = 0.55
 """A fovea's radius over the box's side: the box spans brows to chin, and hair stays outside."""
 
@@ -40,7 +42,7 @@ class FaceBox:
 
 
 class FaceDetector:
-    """Finds the one clearest face of a frame.
+    """Finds the faces of a frame.
 
     network: a .tflite file's bytes. Raises ModelError, with `name`, where they are no network.
     """
@@ -54,16 +56,33 @@ class FaceDetector:
 
     def find(self, frame: Frame) -> FaceBox | None:
         """The clearest face in `frame` [S, S, 3]; None where there is none."""
+        scores, boxes = self._run(frame)
+        best = int(np.argmax(scores))
+        return self._box(boxes, best, frame.shape[0]) if scores[best] >= _CERTAIN else None
+
+    def find_all(self, frame: Frame) -> list[FaceBox]:
+        """All faces in `frame` [S, S, 3], the clearest first."""
+        scores, boxes = self._run(frame)
+        found: list[FaceBox] = []
+        for place in np.argsort(-scores)[: int((scores >= _CERTAIN).sum())]:
+            box = self._box(boxes, int(place), frame.shape[0])
+            if all(_overlap(box, other) < _SAME_FACE for other in found):
+                found.append(box)
+        return found
+
+    def _run(self, frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Each anchor's score 0..1 and box, [n] and [n, 16]."""
         small = resize(frame, _INPUT_PX).astype(np.float32)
         self._network.setInput(cv2.dnn.blobFromImage(small / 127.5 - 1))
         scores, boxes = self._network.forward(["classificators", "regressors"])
-        best = int(np.argmax(scores))
-        if 1 / (1 + np.exp(-np.clip(scores.reshape(-1)[best], -60, 60))) < _CERTAIN:
-            return None
+        logits = np.clip(scores.reshape(-1).astype(np.float64), -60, 60)
+        return 1 / (1 + np.exp(-logits)), boxes.reshape(-1, 16).astype(np.float64)
+
+    def _box(self, boxes: NDArray[np.float64], place: int, frame_px: int) -> FaceBox:
         # Centre, size and six points, the eyes first, in pixels of the small picture.
-        values = boxes.reshape(-1, 16)[best].reshape(8, 2).astype(np.float64)
-        values[[0, *range(2, 8)]] += self._anchors[best] * _INPUT_PX
-        values *= frame.shape[0] / _INPUT_PX
+        values = boxes[place].reshape(8, 2).copy()
+        values[[0, *range(2, 8)]] += self._anchors[place] * _INPUT_PX
+        values *= frame_px / _INPUT_PX
         return FaceBox(values[0], float(values[1].max()), values[3] - values[2])
 
 
@@ -76,6 +95,14 @@ def shipped() -> FaceDetector:
         return FaceDetector(path.read_bytes(), str(path))
     except OSError as error:
         raise ModelError(f"no face detector in {path}: install gemino again") from error
+
+
+def _overlap(a: FaceBox, b: FaceBox) -> float:
+    """Intersection over union of both squares."""
+    reach = (a.side + b.side) / 2 - np.abs(a.centre - b.centre)
+    sides = np.clip(np.minimum(reach, min(a.side, b.side)), 0, None)
+    shared = float(sides.prod())
+    return shared / max(a.side**2 + b.side**2 - shared, 1e-9)
 
 
 def _grid(cells: int, boxes: int) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"encoder": ("encoder",), "decoder": ("decoder",)},
     {"training": ("training",), "evaluation": ("evaluation", "timing"), "call": ("call",)},
     {"server": ("server",)},
+    {"personal": ("personal",)},
     {"roof": ("cli", "__init__")},
 )
 TORCH_ROOMS = (
@@ -33,6 +34,7 @@ TORCH_ROOMS = (
     "gemino.runtime.export",
     "gemino.runtime.parity",
     "gemino.training",
+    "gemino.personal",
     "gemino.timing",
     "gemino.evaluation.metrics",
 )

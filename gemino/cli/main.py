@@ -8,6 +8,7 @@ from gemino.cli.edge import new_app, run
 from gemino.cli.encode import encode
 from gemino.cli.evaluate import evaluate
 from gemino.cli.export import export
+from gemino.cli.personalize import personalize
 from gemino.cli.serve import serve
 from gemino.cli.signal import PASSED_ON, signal
 from gemino.cli.train import train
@@ -18,6 +19,7 @@ app.command()(decode)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(train)
+app.command()(personalize)
 app.command()(export)
 app.command()(bench)
 app.command()(doctor)

@@ -38,6 +38,11 @@ class Average:
             self.weights[name].lerp_(x, 1 - decay)
 
 
+def trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The parameters that training changes; others are frozen."""
+    return [(name, x) for name, x in model.named_parameters() if x.requires_grad]
+
+
 def save(
     folder: Path, model: nn.Module, average: Average, optimizer: torch.optim.Adam, clock: Clock
 ) -> None:
@@ -46,7 +51,7 @@ def save(
     for name, x in model.state_dict().items():
         tensors[f"model.{name}"] = x
         tensors[f"average.{name}"] = average.weights[name]
-    for name, parameter in model.named_parameters():
+    for name, parameter in trained(model):
         for moment, x in optimizer.state[parameter].items():
             tensors[f"adam.{moment}.{name}"] = x
     tensors = {name: x.detach().contiguous() for name, x in tensors.items()}
@@ -74,7 +79,7 @@ def load(
         model.load_state_dict(below(tensors, "model."))
         for name, x in average.weights.items():
             x.copy_(tensors[f"average.{name}"])
-        for name, parameter in model.named_parameters():
+        for name, parameter in trained(model):
             state = {key: tensors[f"adam.{key}.{name}"] for key in ("step", *_MOMENTS)}
             for key in _MOMENTS:
                 state[key] = torch.empty_like(parameter).copy_(state[key])

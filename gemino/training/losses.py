@@ -51,10 +51,9 @@ class Losses:
         self, batch: Batch, features: ReferenceFeatures, synthesis: Synthesis, step: int
     ) -> tuple[Tensor, dict[str, float]]:
         """Scalar loss of `step` with gradient, and {term: mean} without."""
-        terms = {
-            "l1": (synthesis.frame - batch.target).abs().mean() * self.weights.l1,
-            "motion": self._motion(batch, features, synthesis) * self.weights.motion,
-        }
+        terms = {"l1": (synthesis.frame - batch.target).abs().mean() * self.weights.l1}
+        if self.weights.motion:
+            terms["motion"] = self._motion(batch, features, synthesis) * self.weights.motion
         shown = _windows(synthesis.frame, batch.crops, self.crop_px)
         wanted = _windows(batch.target, batch.crops, self.crop_px)
         if self.weights.lpips_alex:

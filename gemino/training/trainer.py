@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from gemino.config import Rung
 from gemino.errors import ModelError
 from gemino.nn.lpips import Lpips
 from gemino.nn.model import GeminoNet, rung_vector
@@ -92,8 +94,10 @@ class Trainer:
         self.device = self.workers.device
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(self.model)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), betas=(0.9, 0.98))
+        self._trained = [x for _, x in checkpoint.trained(self.model)]
+        self.optimizer = torch.optim.Adam(self._trained, betas=(0.9, 0.98))
         self.clock = Clock()
+        self._enough = False
         self._asked = False  # to stop, this worker alone
         self._stops = False  # all workers, after the same step
         self._whole = True  # no update of weights and moments is half done
@@ -137,6 +141,10 @@ class Trainer:
         """End after the step under way, and with it all workers; may be called by a signal."""
         self._asked = True
 
+    def finish(self) -> None:
+        """Let `run` return as at the end, early; for one worker alone."""
+        self._enough = True
+
     def run(
         self,
         folder: Path,
@@ -152,7 +160,7 @@ class Trainer:
         """
         saved_at = self.clock.seconds
         try:
-            while self.fraction < 1.0 and not self._stops:
+            while self.fraction < 1.0 and not self._stops and not self._enough:
                 report(self._step())
                 if (
                     validation
@@ -166,7 +174,7 @@ class Trainer:
         finally:
             if self.clock.step and self._whole:
                 self.save(folder)
-        if self._stops and self.fraction < 1.0:
+        if self._stops and self.fraction < 1.0 and not self._enough:
             raise KeyboardInterrupt
 
     def _step(self) -> Report:
@@ -180,9 +188,9 @@ class Trainer:
             for name, mean in self._judge(part).items():
                 terms[name] = terms.get(name, 0.0) + mean / self.sampler.parts
         seconds, stops = self.workers.average(
-            self.model.parameters(), time.perf_counter() - start, self._asked
+            self._trained, time.perf_counter() - start, self._asked
         )
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self._trained, 1.0)
         self._whole = False
         # One broken batch must not end hours of training: skip it and say so in the log.
         if bool(torch.isfinite(norm)):
@@ -233,26 +241,47 @@ class Trainer:
         return Look(self.clock.step, lpips, np.concatenate(rows))
 
     def _validate_one(self, sequence: Sequence, alex: Lpips) -> tuple[float, NDArray[np.uint8]]:
-        rung = next(iter(sequence.lr))
-        pictures, levels = sequence.lr[rung]
-        places = np.linspace(1, len(pictures) - 1, VALIDATION_FRAMES).round().astype(int)
-        count = len(places)
-        device = self.device
-        target = to_tensor([sequence.frames[at] for at in places]).to(device)
-        seen = [straighten(np.ascontiguousarray(pictures[at]), rung.fovea) for at in places]
-        lr = to_tensor(seen).to(device)
-        vectors = [rung_vector(rung.size_px, float(levels[at])) for at in places]
+        """The mean over the sequence's rungs, and the first one's last picture."""
+        seen = [self._validate_rung(sequence, rung, alex) for rung in sequence.lr]
+        return sum(distance for distance, _ in seen) / len(seen), seen[0][1]
+
+    def _validate_rung(
+        self, sequence: Sequence, rung: Rung, alex: Lpips
+    ) -> tuple[float, NDArray[np.uint8]]:
         with self._autocast():
-            reference = np.ascontiguousarray(sequence.references[0])
-            features = self.model.encode_reference(
-                to_tensor([reference] * count).to(device),
-                to_tensor([glimpse(reference, rung.sampling)] * count).to(device),
-            )
-            shown = self.model.synthesize(features, lr, torch.tensor(vectors, device=device))
-        distance = float(alex(shown, target).mean())
-        side = target.shape[-1] // 2
-        last = [torch.nn.functional.interpolate(x[-1:], (side, side)) for x in (lr, shown, target)]
+            seen = rebuild(self.model, sequence, rung, VALIDATION_FRAMES, self.device)
+        distance = float(alex(seen.shown, seen.target).mean())
+        side = seen.target.shape[-1] // 2
+        last = [torch.nn.functional.interpolate(x[-1:], (side, side)) for x in seen]
         return distance, _picture(torch.cat(last, dim=3))
+
+
+class Rebuilt(NamedTuple):
+    """Pictures of a sequence, [B, 3, S, S] and lr [B, 3, s, s], in 0..1."""
+
+    lr: Tensor
+    shown: Tensor
+    target: Tensor
+
+
+@torch.inference_mode()
+def rebuild(
+    model: GeminoNet, sequence: Sequence, rung: Rung, count: int, device: str = "cpu"
+) -> Rebuilt:
+    """`count` pictures of `sequence`, spread over it; its first one is the reference."""
+    pictures, levels = sequence.lr[rung]
+    places = np.linspace(1, len(pictures) - 1, count).round().astype(int)
+    target = to_tensor([sequence.frames[at] for at in places]).to(device)
+    seen = [straighten(np.ascontiguousarray(pictures[at]), rung.fovea) for at in places]
+    lr = to_tensor(seen).to(device)
+    vectors = [rung_vector(rung.size_px, float(levels[at])) for at in places]
+    reference = np.ascontiguousarray(sequence.references[0])
+    features = model.encode_reference(
+        to_tensor([reference] * count).to(device),
+        to_tensor([glimpse(reference, rung.sampling)] * count).to(device),
+    )
+    shown = model.synthesize(features, lr, torch.tensor(vectors, device=device))
+    return Rebuilt(lr, shown, target)
 
 
 def _picture(x: Tensor) -> NDArray[np.uint8]:

@@ -1,0 +1,77 @@
+"""What an adapter learns from and is judged by: takes, played through the codec of a call."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from gemino.config import Rung
+from gemino.training import material
+from gemino.training.clips import StreamKind
+from gemino.training.degrade import Sequence, SequenceSettings, View
+from gemino.training.logbook import bar
+from gemino.training.material import Job
+
+# From 5 kbps of LR stream up to where detail hardly needs a network; most calls are at 128 px.
+STREAMS = {
+    StreamKind("av1", 64): (0.10, (5.0,)),
+    StreamKind("av1", 128): (0.60, (6.0, 9.0, 15.0)),
+    StreamKind("av1", 192): (0.12, (22.0,)),
+    StreamKind("av1", 256): (0.12, (32.0,)),
+    StreamKind("vp8", 128): (0.06, (12.0,)),
+}
+JUDGED = (Rung("av1", 64, 5.0), Rung("av1", 128, 8.0), Rung("av1", 128, 14.0), Rung("av1", 192, 24))
+_JUDGED_REFERENCE_BYTES = 12_000
+SEQUENCES = "sequences"
+"""Folder of a run that holds them."""
+
+
+def learning(takes: list[Path], output_px: int, views: int, seed: int) -> list[Job]:
+    """Sequences to learn from: each take as filmed, and in `views` - 1 others."""
+    rungs = tuple(
+        Rung(kind.codec, kind.size_px, kbps)
+        for kind, (_, rates) in STREAMS.items()
+        for kbps in rates
+    )
+    return [
+        (take, SequenceSettings(output_px, rungs, view=_view(seed, number, view)))
+        for view in range(views)
+        for number, take in enumerate(takes)
+    ]
+
+
+def _view(seed: int, take: int, view: int) -> View:
+    """The first as filmed, others closer, or in another light."""
+    if view == 0:
+        return View()
+    rng = np.random.default_rng([seed, take, view])
+    exposure = rng.uniform(0.85, 1.12)
+    red, green, blue = (float(exposure * gain) for gain in rng.uniform(0.95, 1.05, 3))
+    shift_x, shift_y = rng.uniform(-0.6, 0.6, 2)
+    return View(float(rng.uniform(0.72, 0.95)), shift_x, shift_y, (red, green, blue))
+
+
+def judging(takes: list[Path], output_px: int) -> list[Job]:
+    """Sequences to judge by."""
+    settings = SequenceSettings(
+        output_px, JUDGED, references=2, reference_bytes=(_JUDGED_REFERENCE_BYTES,)
+    )
+    return [(take, settings) for take in takes]
+
+
+def play(what: str, jobs: list[Job], folder: Path, console: Console) -> list[Sequence]:
+    """The sequences of `jobs`, kept in the run's `folder`; a bar says how far it is.
+
+    Raises MediaError where none can be made.
+    """
+    with bar(console) as shown:
+        task = shown.add_task(what, total=len(jobs), note="through the codec")
+
+        def advance(line: str | None) -> None:
+            shown.update(task, advance=1)
+            if line is not None:
+                console.print(line, soft_wrap=True)
+
+        workers = min(torch.get_num_threads(), len(jobs))
+        return material.gather(jobs, folder / SEQUENCES, workers, advance).sequences

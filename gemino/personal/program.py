@@ -1,0 +1,249 @@
+"""A personalization from start to finish: videos in, an adapter out, or none.
+
+What is trained is judged on the last part of the video, which it never saw, against the generic
+network, with the file as it would be shipped. An adapter that does not win is not written.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Sequence as Several
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import torch
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from gemino import adapters
+from gemino.errors import MediaError, ModelError
+from gemino.nn.adapter import attach, extract, from_arrays, merged, to_arrays
+from gemino.personal import footage
+from gemino.personal.judging import Verdict, judge
+from gemino.personal.lessons import SEQUENCES, STREAMS, judging, learning, play
+from gemino.personal.publish import publish
+from gemino.personal.sheet import write_png
+from gemino.personal.takes import MAX_SECONDS
+from gemino.runtime.memory import keep_freed_memory
+from gemino.runtime.perceptual import load_lpips
+from gemino.runtime.torch_runtime import load_network
+from gemino.training.clips import Sampler
+from gemino.training.degrade import Sequence
+from gemino.training.interrupts import on_interrupt
+from gemino.training.logbook import bar
+from gemino.training.losses import Losses, LossWeights
+from gemino.training.trainer import Look, Report, Trainer, TrainingConfig
+from gemino.training.workers import join
+from gemino.zoo import DEFAULT_MODEL, ModelFiles, find
+
+_LEAST_GAIN = 0.01
+_PATIENCE = 5
+_MEGABYTES_A_SECOND = 40
+"""Takes and sequences on disk, of a second of video at 512 px."""
+_BEST = "best.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalOptions:
+    """Whose face, how long, and where everything goes.
+
+    videos: of one person. model: the generic one, which stays as it is. minutes, steps: training
+    ends at whichever comes first, or where it no longer helps. rank: of the change to each layer.
+    views: sequences made of each take. seconds: of video that are used at most. threads: on a CPU,
+    0 for torch's own choice. runs, models: folders for what is under way, and for adapters.
+    """
+
+    videos: Several[Path]
+    name: str
+    model: str = DEFAULT_MODEL
+    minutes: float = 15.0
+    steps: int = 1200
+    rank: int = 24
+    batch: int = 2
+    views: int = 2
+    output_px: int = 512
+    crop_px: int = 256
+    learning_rate: float = 3e-3
+    seconds: float = MAX_SECONDS
+    validate_every: int = 50
+    save_every_s: float = 60.0
+    seed: int = 0
+    device: str = "auto"
+    mixed_precision: bool = True
+    threads: int = 0
+    resume: bool = True
+    runs: Path = Path("runs/personal")
+    models: Path = Path("models/personal")
+
+
+@dataclass(slots=True)
+class _Best:
+    """The best look so far, and how many came since."""
+
+    folder: Path
+    base: ModelFiles
+    name: str
+    trainer: Trainer
+    console: Console
+    generic: float
+    lpips: float = math.inf
+    since: int = 0
+    shown: tuple[Progress, TaskID] | None = field(default=None, repr=False)
+
+    def look(self, seen: Look) -> None:
+        """Keep the averaged weights where they are the best; end where none were for long."""
+        write_png(seen.grid, self.folder / "validation.png")
+        gain = 1 - seen.mean / self.generic
+        self.console.print(f"step {seen.step}: LPIPS {seen.mean:.4f}, {gain:.1%} below generic")
+        if seen.mean < self.lpips:
+            self.lpips, self.since = seen.mean, 0
+            arrays = to_arrays(extract(self.trainer.average.weights))
+            data = adapters.to_bytes(self.name, self.base.config.name, self.base.sha256, arrays)
+            partial = self.folder / f"{_BEST}.partial"
+            partial.write_bytes(data)
+            partial.replace(self.folder / _BEST)
+        else:
+            self.since += 1
+        if self.since >= _PATIENCE:
+            self.trainer.finish()
+        state = {"step": seen.step, "lpips": self.lpips, "since": self.since}
+        (self.folder / "best.json").write_text(json.dumps(state))
+
+    def recall(self) -> None:
+        """Go on from what a former run had found."""
+        try:
+            state = json.loads((self.folder / "best.json").read_text())
+            step, lpips, since = int(state["step"]), float(state["lpips"]), int(state["since"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        # A crash may have lost the steps that led to it; then those looks come again.
+        if step <= self.trainer.clock.step and (self.folder / _BEST).is_file():
+            self.lpips, self.since = lpips, since
+
+    def report(self, step: Report) -> None:
+        """Move the bar."""
+        if self.shown is not None:
+            progress, task = self.shown
+            note = " ".join(f"{name} {value:.3f}" for name, value in step.terms.items())
+            progress.update(task, completed=step.fraction, note=f"step {step.step} {note}")
+
+
+def run(options: PersonalOptions, console: Console) -> Path:
+    """Train, and return the adapter's folder.
+
+    Interrupted, it leaves a checkpoint and raises KeyboardInterrupt; run again, it goes on from
+    there. Raises MediaError for videos that do not serve, ModelError where the adapter is no better
+    than the generic network, GeminoError for other unusable input.
+    """
+    begun = monotonic()
+    base = find(options.model)
+    if base.graphs is not None or base.adapter is not None:
+        raise ModelError(f"{options.model}: personalize a model itself, no export and no adapter")
+    folder = options.runs / options.name
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_space(folder, options)
+    keep_freed_memory()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    found = footage.prepare(options.videos, folder, options.seconds, console.print)
+    for line in found.warnings:
+        console.print(f"note: {line}", soft_wrap=True)
+    console.print(
+        f"{found.seconds:.0f} s of video are used, the last {found.judged_s:.0f} to judge by: "
+        f"{folder / footage.SHEET}",
+        soft_wrap=True,
+    )
+    lessons = learning(found.learned, options.output_px, options.views, options.seed)
+    learned = play("video to learn from", lessons, folder, console)
+    judged = play("video to judge by", judging(found.judged, options.output_px), folder, console)
+    trainer = _train(options, base, learned, judged, folder, console)
+    verdict = _judge(base, folder, judged)
+    console.print(
+        f"{trainer.clock.step} steps in {trainer.clock.seconds / 60:.1f} minutes, "
+        f"{(monotonic() - begun) / 60:.1f} in all; LPIPS on the last part: generic "
+        f"{verdict.generic:.4f}, personal {verdict.personal:.4f} ({-verdict.gain:+.1%})"
+    )
+    if verdict.gain < _LEAST_GAIN:
+        raise ModelError(
+            f"{options.name}: the adapter is no better than {base.config.name} "
+            f"({-verdict.gain:+.1%} LPIPS) and is not kept; film more, or sharper: "
+            f"{folder / footage.SHEET} shows what was used"
+        )
+    data = (folder / _BEST).read_bytes()
+    trained = (trainer.clock.step, trainer.clock.seconds / 60)
+    written = publish(
+        options.models / options.name, options.name, base, data, found, verdict, trained
+    )
+    shutil.copyfile(folder / footage.SHEET, written / footage.SHEET)
+    _forget(folder)
+    return written
+
+
+def _check_space(folder: Path, options: PersonalOptions) -> None:
+    """Say before, not in the middle, that the disk is too small."""
+    seconds = 0.0
+    for video in options.videos:
+        seconds += footage.length_s(video)
+    needed = int(min(seconds, options.seconds) * _MEGABYTES_A_SECOND * 1e6)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise MediaError(
+            f"{folder}: the disk has {free // 1_000_000} MB left, {needed // 1_000_000} are needed "
+            "while it trains; make room, or use less with --seconds"
+        )
+
+
+def _train(
+    options: PersonalOptions,
+    base: ModelFiles,
+    learned: list[Sequence],
+    judged: list[Sequence],
+    folder: Path,
+    console: Console,
+) -> Trainer:
+    alex = load_lpips()
+    workers = join(options.device)
+    alex = alex.to(workers.device)
+    torch.manual_seed(options.seed)
+    network = load_network(base)
+    attach(network, options.rank)
+    losses = Losses(LossWeights(motion=0.0), options.crop_px, options.crop_px, alex, None)
+    settings = TrainingConfig(
+        options.steps,
+        options.minutes,
+        options.learning_rate,
+        warmup_steps=20,
+        bf16=options.mixed_precision,
+        save_every_s=options.save_every_s,
+        validate_every=options.validate_every,
+    )
+    sampler = Sampler(learned, options.batch, options.crop_px, options.seed, streams=STREAMS)
+    trainer = Trainer(settings, network, losses, sampler, workers)
+    generic = trainer.validate(judged, alex).mean
+    best = _Best(folder, base, options.name, trainer, console, generic)
+    if options.resume and trainer.resume(folder):
+        console.print(f"going on from step {trainer.clock.step}")
+        best.recall()
+    console.print(f"LPIPS of {base.config.name} on the last part: {generic:.4f}")
+    with bar(console) as progress, on_interrupt(trainer.stop):
+        best.shown = progress, progress.add_task("training", total=1.0, note="")
+        trainer.run(folder, best.report, best.look, judged, alex)
+    best.look(trainer.validate(judged, alex))
+    return trainer
+
+
+def _judge(base: ModelFiles, folder: Path, judged: list[Sequence]) -> Verdict:
+    """Of the file itself, rounded as it is, against the generic network."""
+    generic = load_network(base)
+    kept = adapters.parse((folder / _BEST).read_bytes())
+    personal = merged(generic, from_arrays(kept.tensors)).eval()
+    return judge(generic, personal, judged)
+
+
+def _forget(folder: Path) -> None:
+    """Delete what a finished personalization leaves: the footage, and the way to the adapter."""
+    footage.forget(folder)
+    shutil.rmtree(folder / SEQUENCES, ignore_errors=True)
+    for name in ("checkpoint.safetensors", _BEST, "best.json", "validation.png"):
+        (folder / name).unlink(missing_ok=True)
