@@ -38,8 +38,10 @@ export class Recording {
     return "MediaRecorder" in window && "captureStream" in HTMLCanvasElement.prototype;
   }
 
-  get seconds() {
-    return Math.floor((performance.now() - this.#since) / 1000);
+  /** As minutes and seconds. */
+  get length() {
+    const seconds = Math.floor((performance.now() - this.#since) / 1000);
+    return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   }
 
   stop() {

@@ -2,8 +2,8 @@
 
 import { about, Connection, Trouble } from "./connection.js";
 import * as devices from "./devices.js";
+import { Figures } from "./figures.js";
 import { Recording, screenshot } from "./keeping.js";
-import { Plot } from "./plot.js";
 import { Stage } from "./stage.js";
 
 const AGAIN_MS = 2000;
@@ -12,11 +12,7 @@ const SETTINGS_MS = 250;
 
 const by = (id) => document.getElementById(id);
 const body = document.body;
-const plots = {
-  rate: new Plot(by("p-rate"), ["--accent", "--soft"], 10),
-  fps: new Plot(by("p-fps"), ["--accent"], 30),
-  delay: new Plot(by("p-delay"), ["--accent"], 200),
-};
+const figures = new Figures(by);
 const stage = new Stage(by("picture"), by("remote"), by("divider"), showSplit);
 const settings = { kbps: 20, split: false, thumbnail: true };
 
@@ -104,7 +100,7 @@ async function start() {
       hear();
     },
     stats: showStats,
-    thumbnail: showThumbnail,
+    thumbnail: (picture) => figures.thumbnail(picture),
     ended: (words) => {
       if (connection !== mine) return;
       connection = null;
@@ -152,7 +148,7 @@ function over() {
   stopRecording();
   sound = null;
   latest = null;
-  for (const id of ["badge", "plain-label", "gemino-label"]) by(id).hidden = true;
+  figures.hide();
 }
 
 function leave() {
@@ -167,7 +163,7 @@ function leave() {
   for (const id of ["mute", "hide", "split"]) press(by(id), false);
   settings.split = false;
   delete body.dataset.hidden;
-  Object.values(plots).forEach((plot) => plot.clear());
+  figures.clear();
   say("lobby", "Ready when you are");
   by("allow").focus();
 }
@@ -254,73 +250,18 @@ function showSplit(split) {
   by("plain-label").hidden = by("gemino-label").hidden = !split;
 }
 
-function round(value) {
-  return value < 99.5 ? value.toFixed(1) : Math.round(value);
-}
-
 async function showStats(stats) {
-  const first = latest === null;
   latest = stats;
-  if (first) tell();
-  const browser = await (connection?.delay().catch(() => 0) ?? 0);
+  const browserMs = await (connection?.delay().catch(() => 0) ?? 0);
   if (latest !== stats) return;
-  const delay = stats.latency_ms ? stats.latency_ms + browser : 0;
-  by("n-payload").textContent = round(stats.payload_kbps);
-  by("n-wire").textContent = round(stats.onwire_kbps);
-  by("n-fps").textContent = round(stats.fps);
-  by("n-delay").textContent = Math.round(delay);
-  plots.rate.add(stats.payload_kbps, stats.onwire_kbps);
-  plots.fps.add(stats.fps);
-  plots.delay.add(delay);
-  showBadge(stats);
-  by("plain-label").textContent = `Plain VP8 · ${stats.plain_px} px · ${round(stats.plain_kbps)} kbps`;
-  by("gemino-label").textContent = `Gemino · ${stats.size_px} px · ${round(stats.payload_kbps)} kbps`;
-  by("lr").textContent = `${stats.lr_codec.toUpperCase()}, ${stats.lr_px} × ${stats.lr_px} px`;
-  by("reference").textContent = stats.references
-    ? `${stats.references} sharp picture${stats.references > 1 ? "s" : ""}, the last ${Math.round(stats.reference_age_s)} s ago`
-    : "no sharp picture yet";
-  by("machine").textContent = machine(stats);
+  figures.show(stats, browserMs);
   by("rate-note").textContent = rateNote(stats);
-  if (recording) {
-    const seconds = recording.seconds;
-    by("recording").lastElementChild.textContent =
-      `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-  }
-}
-
-function showBadge(stats) {
-  const badge = by("badge");
-  badge.hidden = !stats.fps;
-  badge.toggleAttribute("data-plain", !stats.neural);
-  badge.textContent = stats.neural ? "Neurally rebuilt" : "Enlarged, not rebuilt";
-  badge.title = stats.neural
-    ? "Fine detail is carried over from an earlier sharp picture, or made up by a network"
-    : "No sharp picture has arrived yet, or no model is in use";
-}
-
-function machine(stats) {
-  if (!stats.ready) return "The model is being loaded …";
-  const [width, height] = stats.camera_px;
-  const words = [`${stats.model}, camera ${width} × ${height} px`];
-  if (stats.drawn_px < stats.size_px) {
-    words.push(`drawn at ${stats.drawn_px} px and enlarged: this machine is too slow or too busy for ${stats.size_px} px`);
-  }
-  return words.join("; ");
+  if (recording) by("recording").lastElementChild.textContent = recording.length;
 }
 
 function rateNote(stats) {
-  if (!stats.fps || stats.kbps !== settings.kbps) return "";
-  if (stats.payload_kbps > 1.4 * stats.kbps) return "Settling: a new rate begins with a whole picture.";
-  return "";
-}
-
-async function showThumbnail(blob) {
-  const picture = await createImageBitmap(blob).catch(() => null);
-  if (!picture) return;
-  const canvas = by("thumbnail");
-  if (canvas.width !== picture.width) canvas.width = canvas.height = picture.width;
-  canvas.getContext("2d").drawImage(picture, 0, 0);
-  picture.close();
+  const settling = stats.fps && stats.kbps === settings.kbps && stats.payload_kbps > 1.4 * stats.kbps;
+  return settling ? "Settling: a new rate begins with a whole picture." : "";
 }
 
 // ---- wiring

@@ -2,27 +2,35 @@
 
 Plain VP8 gets the same rate, and the size at which it can keep to it: what a call without Gemino
 would send over such a link, enlarged by whoever receives it.
+
+Encoders spend by the picture and count on 30 a second. Where fewer come, from a slow camera or a
+busy machine, each gets more, so that both streams cost what was asked.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from fractions import Fraction
 
 from gemino.call.adaptation import Budget, split
 from gemino.call.jitter import Picture
 from gemino.call.playout import VIDEO_CLOCK_HZ
-from gemino.config import EncoderConfig, LadderSteps, LrCodec, Rung, ladder
+from gemino.config import MAX_KBPS, EncoderConfig, LadderSteps, LrCodec, Rung, ladder
 from gemino.encoder import Encoder
 from gemino.frames import Frame, prepare, resize
 from gemino.server.messages import Settings
-from gemino.server.windows import StreamRate
+from gemino.server.windows import StreamRate, Window
 from gemino.video.lr import LrDecoder, LrEncoder
 
 LR_CODEC: LrCodec = "av1"
 _REOPEN_S = 0.3
 """A slider that is being dragged does not open an encoder for each of its steps."""
 _PLAIN_KEPT = 16
+_PACE_EVERY_S = 2.0
+_FPS = Fraction(30)
+_PACES = (1.0, 1.5, 2.0, 3.0, 4.0)
 
 
 def timestamp_of(taken_s: float) -> int:
@@ -60,6 +68,9 @@ class Coder:
         self._kbps = 0.0
         self._opened_at = 0.0
         self._index = 0
+        self._taken = Window()
+        self._pace = self._pace_wanted = 1.0
+        self._paced_at = 0.0
         self._on_the_way: deque[tuple[float, bytes]] = deque()
         self._plain: tuple[LrEncoder, LrDecoder] | None = None
         self._plain_waiting: deque[tuple[int, Frame]] = deque(maxlen=_PLAIN_KEPT)
@@ -73,6 +84,8 @@ class Coder:
         if settings.kbps != self._kbps and now - self._opened_at >= _REOPEN_S:
             self._open(settings.kbps, now)
         self._deliver(now)
+        self._taken.add(1, now)
+        self._keep_pace(now)
         timestamp = timestamp_of(taken_s)
         if settings.split:
             self._code_plain(picture, timestamp, now)
@@ -108,12 +121,30 @@ class Coder:
         self._budget = budget = split(kbps, self._size_px, LR_CODEC, self._steps)
         config = EncoderConfig(
             output_px=self._size_px,
-            rung=budget.rung,
+            rung=self._paced(budget.rung),
+            fps=_FPS,
             reference_max_bytes=budget.reference_max_bytes,
             reference_kbps=budget.reference_kbps,
         )
         self._encoder = Encoder(config, self._beside)
         self._plain = None
+
+    def _keep_pace(self, now: float) -> None:
+        """Follow the rate of pictures, where it has changed for good: it costs key frames."""
+        if now - max(self._paced_at, self._opened_at) < _PACE_EVERY_S:
+            return
+        self._paced_at = now
+        fewer = float(_FPS) / max(self._taken.per_second(now), 1.0)
+        before, self._pace_wanted = self._pace_wanted, min(_PACES, key=lambda p: abs(p - fewer))
+        if before == self._pace_wanted != self._pace:
+            self._pace = self._pace_wanted
+            assert self._encoder is not None
+            assert self._budget is not None
+            self._encoder.set_rung(self._paced(self._budget.rung))
+            self._plain = None
+
+    def _paced(self, rung: Rung) -> Rung:
+        return replace(rung, video_kbps=min(rung.video_kbps * self._pace, MAX_KBPS))
 
     def _send(self, reference: bytes, now: float) -> None:
         assert self._budget is not None
@@ -131,8 +162,8 @@ class Coder:
         if self._plain is None:
             rung = ladder(self._kbps, "vp8")
             side = min(rung.size_px, self._size_px)
-            rung = Rung("vp8", side, rung.video_kbps)
-            self._plain = LrEncoder(rung, EncoderConfig().fps), LrDecoder("vp8")
+            rung = self._paced(Rung("vp8", side, rung.video_kbps))
+            self._plain = LrEncoder(rung, _FPS), LrDecoder("vp8")
             self.plain_px = side
         encoder, decoder = self._plain
         data = encoder.encode(resize(picture, self.plain_px)).data

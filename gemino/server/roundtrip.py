@@ -96,12 +96,12 @@ class RoundTrip:
         """Begin with a new page; show: called in a thread, with every picture to be seen."""
         with self._changed:
             self._show = show
-            self._settings = Settings()
 
     def stop(self) -> None:
         """The page is gone: forget what was seen of it."""
         with self._changed:
             self._show = None
+            self._settings = Settings()
             self._waiting.clear()
             self._coder.close()
             self._coder = self._new_coder()

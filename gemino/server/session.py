@@ -9,8 +9,9 @@ from collections.abc import Awaitable
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
 from aiortc.exceptions import InvalidStateError, OperationError
 
+from gemino.call.candidates import Candidates
 from gemino.call.jitter import Packet, PictureBuffer
-from gemino.call.payload import VideoTap, fill_encoder_slot, filter_sources
+from gemino.call.payload import VideoTap, fill_encoder_slot
 from gemino.errors import CallError, WireError
 from gemino.server.local_video import LocalEncoder, NewestTrack
 from gemino.server.messages import Alive, Bye, Settings, end, parse
@@ -63,7 +64,7 @@ class Session:
             await connection.setLocalDescription(await connection.createAnswer())
         except (ValueError, InvalidStateError, OperationError, AssertionError) as error:
             raise WireError(f"the page's offer cannot be used: {error}") from error
-        filter_sources(connection)
+        Candidates(connection, (), relay_only=False).filter_sources()
         return _for_cameras(connection.localDescription.sdp)
 
     def _attach(self, transceiver: RTCRtpTransceiver) -> None:
@@ -144,6 +145,8 @@ class Session:
             self._channel.send(data)
 
     def _on_message(self, data: str | bytes) -> None:
+        if self._over.is_set():
+            return
         self._heard_at = time.monotonic()
         try:
             match parse(data):

@@ -1,0 +1,410 @@
+"""The browser demo's server, without a browser: who may ask, what a page may say, a round trip."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import av
+import numpy as np
+import pytest
+import pytest_asyncio
+from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from gemino.cli.main import app as gemino_app
+from gemino.errors import CallError, WireError
+from gemino.frames import from_video_frame, prepare
+from gemino.media import read_frames
+from gemino.server.access import Access, new_token
+from gemino.server.app import PageServer, Place
+from gemino.server.assets import read_assets
+from gemino.server.messages import MAX_KBPS, MIN_KBPS, Alive, Bye, Settings, parse
+from gemino.server.roundtrip import RoundTrip
+from gemino.server.windows import StreamRate, Window
+
+WEBCAM = Path(__file__).parent.parent / "samples" / "webcam.mp4"
+TOKEN = "a-token-of-a-test"  # noqa: S105 - opens nothing
+SIZE_PX = 256
+PATIENCE_S = 60.0
+
+
+# ---- who may ask
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("127.0.0.1:8080", True),
+        ("localhost:8080", True),
+        ("[::1]:8080", True),
+        ("192.0.2.7", True),
+        ("demo.example:8080", True),
+        ("evil.example:8080", False),
+        ("127.0.0.1.evil.example", False),
+        ("localhost.evil.example", False),
+        ("", False),
+        ("[::1", False),
+        (None, False),
+    ],
+)
+def test_a_name_that_is_not_ours_is_refused(host: str | None, allowed: bool) -> None:
+    access = Access(names=frozenset({"demo.example"}))
+    assert access.host_allowed(host) is allowed
+
+
+def test_only_the_page_that_we_serve_may_begin() -> None:
+    access = Access()
+    assert access.origin_allowed("http://127.0.0.1:8080", "127.0.0.1:8080")
+    for origin in (None, "null", "http://127.0.0.1:8081", "https://127.0.0.1:8080", "http://x.y"):
+        assert not access.origin_allowed(origin, "127.0.0.1:8080")
+
+
+def test_the_token_must_be_whole() -> None:
+    access = Access(token=TOKEN)
+    assert access.token_matches(f"Bearer {TOKEN}")
+    for wrong in (None, "", "Bearer", f"Bearer {TOKEN[:-1]}", "Bearer \N{SNOWMAN}"):
+        assert not access.token_matches(wrong)
+    assert new_token() != new_token()
+    with pytest.raises(CallError, match="16 characters"):
+        Access(token="short")  # noqa: S106 - it is too short
+
+
+# ---- what a page may say
+
+
+def test_messages_of_the_page() -> None:
+    settings = '{"type": "settings", "kbps": 20, "split": true, "thumbnail": false}'
+    assert parse(settings) == Settings(20.0, True, False)
+    assert parse('{"type": "alive"}') == Alive()
+    assert parse('{"type": "bye"}') == Bye()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        "nonsense",
+        '{"type": "alive", "more": 1}',
+        '{"type": "settings", "kbps": 20, "split": true}',
+        '{"type": "settings", "kbps": 5, "split": true, "thumbnail": true}',
+        '{"type": "settings", "kbps": 401, "split": true, "thumbnail": true}',
+        '{"type": "settings", "kbps": NaN, "split": true, "thumbnail": true}',
+        '{"type": "settings", "kbps": true, "split": true, "thumbnail": true}',
+        '{"type": "settings", "kbps": "20", "split": true, "thumbnail": true}',
+        '{"type": "settings", "kbps": 20, "split": 1, "thumbnail": true}',
+        '{"type": "settings", "kbps": 20, "split": true, "thumbnail": true, "x": 1}',
+        "[" * 500,
+        " " * 513,
+    ],
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(WireError):
+        parse(text)
+
+
+@given(st.text(max_size=600) | st.binary(max_size=600))
+def test_whatever_comes_there_is_a_message_or_a_wire_error(data: str | bytes) -> None:
+    try:
+        message = parse(data)
+    except WireError:
+        return
+    assert isinstance(message, Settings | Alive | Bye)
+
+
+@given(st.dictionaries(st.sampled_from(["type", "kbps", "split", "thumbnail"]), st.just("x")))
+def test_settings_are_in_bounds_or_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(WireError):
+        parse(json.dumps(fields))
+
+
+@given(st.floats(allow_nan=True) | st.integers())
+def test_no_rate_out_of_bounds_gets_through(kbps: float) -> None:
+    text = json.dumps({"type": "settings", "kbps": kbps, "split": False, "thumbnail": False})
+    try:
+        message = parse(text)
+    except WireError:
+        assert not MIN_KBPS <= kbps <= MAX_KBPS
+    else:
+        assert isinstance(message, Settings)
+        assert MIN_KBPS <= message.kbps <= MAX_KBPS
+
+
+# ---- counting
+
+
+def test_a_window_forgets() -> None:
+    window = Window(2.0)
+    for tenth in range(100):
+        window.add(10, tenth / 10)
+    assert window.per_second(9.9) == pytest.approx(100, rel=0.1)
+    assert window.per_second(30.0) == 0.0
+
+
+def test_references_count_over_a_minute_and_packets_have_headers() -> None:
+    rate = StreamRate()
+    for picture in range(61):
+        rate.picture(50, picture / 30)
+    rate.reference(7_500, 0.0)
+    payload, onwire = rate.kbps(2.0)
+    assert payload == pytest.approx(12.2 + 1.0, rel=0.02)
+    assert onwire - payload == pytest.approx(12.2, rel=0.05)
+    assert rate.kbps(61.0) == (0.0, 0.0)
+
+
+# ---- the page's files
+
+
+def test_the_page_is_light_and_asks_nobody_else() -> None:
+    assets = read_assets()
+    assert {"index.html", "style.css", "main.js", "icon.svg"} <= set(assets)
+    assert sum(len(asset.body) for asset in assets.values()) <= 150_000
+    for name, asset in assets.items():
+        text = asset.body.decode()
+        addresses = text.replace("http://www.w3.org/2000/svg", "").replace("http://localhost", "")
+        assert "http" not in addresses.replace("https://,", ""), name
+        assert " style=" not in text, f"{name}: the policy forbids style attributes"
+        assert " onclick=" not in text, f"{name}: the policy forbids handlers in HTML"
+
+
+# ---- over HTTP
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[PageServer]:
+    trip = RoundTrip(None, SIZE_PX)
+    async with PageServer(Place(port=0), Access(token=TOKEN), trip) as running:
+        yield running
+    await asyncio.to_thread(trip.close)
+
+
+def own(server: PageServer, **changed: str | None) -> dict[str, str]:
+    headers = {
+        "Origin": f"http://127.0.0.1:{server.port}",
+        "Authorization": f"Bearer {TOKEN}",
+        **changed,
+    }
+    return {name: value for name, value in headers.items() if value is not None}
+
+
+async def ask(
+    server: PageServer, method: str, path: str, **more: Any
+) -> tuple[int, dict[str, str], bytes]:
+    url = f"http://127.0.0.1:{server.port}{path}"
+    async with aiohttp.ClientSession() as http, http.request(method, url, **more) as answer:
+        return answer.status, dict(answer.headers), await answer.read()
+
+
+async def test_the_page_comes_with_a_strict_policy(server: PageServer) -> None:
+    status, headers, body = await ask(server, "GET", "/")
+    assert status == 200
+    assert body == read_assets()["index.html"].body
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/../pyproject.toml", "/%2e%2e/pyproject.toml", "/none.js"])
+async def test_no_other_file_can_be_had(server: PageServer, path: str) -> None:
+    status, headers, _ = await ask(server, "GET", path)
+    assert status == 404
+    assert "Content-Security-Policy" in headers
+
+
+async def test_a_rebound_name_gets_nothing(server: PageServer) -> None:
+    for method, path in (("GET", "/"), ("GET", "/about"), ("POST", "/session")):
+        status, _, body = await ask(server, method, path, headers={"Host": "evil.example"})
+        assert status == 403
+        assert b"not known by that name" in body
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": None}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Authorization": None}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+    ],
+)
+async def test_a_stranger_cannot_begin(
+    server: PageServer, headers: dict[str, str | None], status: int
+) -> None:
+    answered, _, body = await ask(
+        server, "POST", "/session", headers=own(server, **headers), data=b"{}"
+    )
+    assert answered == status
+    assert json.loads(body)["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{}", 400),
+        (b"[" * 20_000, 400),
+        (b"\xff\xfe", 400),
+        (b'{"sdp": 7}', 400),
+        (b'{"sdp": "v=0"}', 400),
+        (b'{"sdp": "v=0\\r\\nm=video 9 X 96\\r\\n"}', 400),
+        (json.dumps({"sdp": "v=0" + "\nm=audio 9 UDP/TLS/RTP/SAVPF 0" * 9}).encode(), 400),
+        (b'{"sdp": "' + b"x" * 100_000 + b'"}', 413),
+    ],
+)
+async def test_an_offer_that_is_none_is_refused(
+    server: PageServer, body: bytes, status: int
+) -> None:
+    answered, _, _ = await ask(server, "POST", "/session", headers=own(server), data=body)
+    assert answered == status
+
+
+# ---- a page without a browser
+
+
+class Clip(VideoStreamTrack):
+    """The shipped clip at its own pace, again and again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        frames = [timed.frame for _, timed in zip(range(30), read_frames(WEBCAM), strict=False)]
+        self.pictures = [prepare(frame, SIZE_PX) for frame in frames]
+        self.at = 0
+
+    async def recv(self) -> av.VideoFrame:
+        pts, time_base = await self.next_timestamp()
+        picture = av.VideoFrame.from_ndarray(self.pictures[self.at % 30], format="rgb24")
+        picture.pts, picture.time_base = pts, time_base
+        self.at += 1
+        return picture
+
+
+class Page:
+    """What the page does, in Python."""
+
+    def __init__(self, server: PageServer) -> None:
+        self.server = server
+        self.stats: dict[str, Any] = {}
+        self.thumbnails: list[bytes] = []
+        self.ended: str | None = None
+        self.clip = Clip()
+        self.connection = RTCPeerConnection()
+        self.channel = self.connection.createDataChannel("page", negotiated=True, id=0)
+        self.channel.on("message", self.hear)
+
+    def hear(self, data: str | bytes) -> None:
+        if isinstance(data, bytes):
+            self.thumbnails.append(data)
+            return
+        message = json.loads(data)
+        if message["type"] == "end":
+            self.ended = message["reason"]
+        else:
+            self.stats = message
+
+    async def join(self) -> None:
+        self.connection.addTrack(self.clip)
+        await self.connection.setLocalDescription(await self.connection.createOffer())
+        offer = json.dumps({"sdp": self.connection.localDescription.sdp})
+        status, _, body = await ask(
+            self.server, "POST", "/session", headers=own(self.server), data=offer
+        )
+        assert status == 200, body
+        answer = RTCSessionDescription(json.loads(body)["sdp"], "answer")
+        await self.connection.setRemoteDescription(answer)
+        await until(lambda: self.channel.readyState == "open", "a connection")
+
+    def set(self, **settings: Any) -> None:
+        self.channel.send(json.dumps({"type": "settings", **settings}))
+
+    async def shown(self) -> av.VideoFrame:
+        track = self.connection.getReceivers()[0].track
+        picture = await asyncio.wait_for(track.recv(), PATIENCE_S)
+        assert isinstance(picture, av.VideoFrame)
+        return picture
+
+
+async def until(true: Any, what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S:g} s for {what}"
+        await asyncio.sleep(0.05)
+
+
+async def test_a_face_comes_back_and_the_page_is_told_how(server: PageServer) -> None:
+    page = Page(server)
+    await page.join()
+    page.set(kbps=30, split=False, thumbnail=True)
+    picture = await page.shown()
+    assert (picture.width, picture.height) == (SIZE_PX, SIZE_PX)
+    await until(lambda: page.stats.get("kbps") == 30 and page.stats["fps"] > 0, "statistics")
+    await until(lambda: page.thumbnails, "an LR picture")
+    assert page.thumbnails[0][:2] == b"\xff\xd8"
+    # What comes back shows what was sent, and not something grey.
+    shown = from_video_frame(await page.shown()).astype(int)
+    assert min(np.abs(shown - sent).mean() for sent in page.clip.pictures) < 25
+    assert shown.std() > 20
+    assert page.stats["camera_px"] == [SIZE_PX, SIZE_PX]
+    assert page.stats["lr_codec"] == "av1"
+    assert page.stats["onwire_kbps"] > page.stats["payload_kbps"] > 0
+
+    page.set(kbps=30, split=True, thumbnail=False)
+    await until(lambda: page.stats["plain_px"] > 0, "plain VP8")
+    deadline = time.monotonic() + PATIENCE_S
+    while (picture := await page.shown()).width != 2 * SIZE_PX:
+        assert time.monotonic() < deadline, "the two pictures never came side by side"
+    page.channel.send('{"type": "bye"}')
+    await page.connection.close()
+
+
+async def test_a_second_page_takes_over_and_a_rude_one_is_put_out(server: PageServer) -> None:
+    first, second = Page(server), Page(server)
+    await first.join()
+    await first.shown()
+    await second.join()
+    await until(lambda: first.ended, "the first page's end")
+    assert first.ended is not None
+    assert "taken over" in first.ended
+    await second.shown()
+    second.channel.send('{"type": "settings", "kbps": 1e9, "split": false, "thumbnail": false}')
+    await until(lambda: second.ended, "the second page's end")
+    assert second.ended is not None
+    assert "kbps must be" in second.ended
+    await first.connection.close()
+    await second.connection.close()
+
+
+# ---- the command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--cert", "x.pem"], "both --cert and --key"),
+        (["--cert", "x.pem", "--key", "y.pem"], "no such file"),
+        (["--token", "short"], "at least 16"),
+        (["--model", "no-such-model"], "no-such-model"),
+    ],
+)
+def test_a_wrong_command_says_so_in_a_line(arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(gemino_app, ["serve", *arguments])
+    assert result.exit_code != 0
+    assert words in str(result.exception)
+
+
+async def test_a_port_in_use_is_said_in_words(server: PageServer) -> None:
+    trip = RoundTrip(None, SIZE_PX)
+    try:
+        with pytest.raises(CallError, match="choose another --port"):
+            async with PageServer(Place(port=server.port), Access(), trip):
+                pytest.fail("two servers at one port")
+    finally:
+        await asyncio.to_thread(trip.close)

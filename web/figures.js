@@ -1,0 +1,86 @@
+// The figures beside the picture, in numbers, lines and words.
+
+import { Plot } from "./plot.js";
+
+function round(value) {
+  return value < 99.5 ? value.toFixed(1) : Math.round(value);
+}
+
+export class Figures {
+  /** by: finds an element by its id. */
+  constructor(by) {
+    this.by = by;
+    this.plots = {
+      rate: new Plot(by("p-rate"), ["--accent", "--soft"], 10),
+      fps: new Plot(by("p-fps"), ["--accent"], 30),
+      delay: new Plot(by("p-delay"), ["--accent"], 200),
+    };
+  }
+
+  /** What the server tells; browserMs: what the browser adds to the delay. */
+  show(stats, browserMs) {
+    const { plots } = this;
+    const delay = stats.latency_ms ? stats.latency_ms + browserMs : 0;
+    this.#write("n-payload", round(stats.payload_kbps));
+    this.#write("n-wire", round(stats.onwire_kbps));
+    this.#write("n-fps", round(stats.fps));
+    this.#write("n-delay", Math.round(delay));
+    plots.rate.add(stats.payload_kbps, stats.onwire_kbps);
+    plots.fps.add(stats.fps);
+    plots.delay.add(delay);
+    this.#badge(stats);
+    this.#write("plain-label", `Plain VP8 · ${stats.plain_px} px · ${round(stats.plain_kbps)} kbps`);
+    this.#write("gemino-label", `Gemino · ${stats.size_px} px · ${round(stats.payload_kbps)} kbps`);
+    this.#write("lr", `${stats.lr_codec.toUpperCase()}, ${stats.lr_px} × ${stats.lr_px} px`);
+    this.#write("reference", sharp(stats));
+    this.#write("machine", machine(stats));
+  }
+
+  /** The latest picture of the small stream, a JPEG. */
+  async thumbnail(blob) {
+    const picture = await createImageBitmap(blob).catch(() => null);
+    if (!picture) return;
+    const canvas = this.by("thumbnail");
+    if (canvas.width !== picture.width) canvas.width = canvas.height = picture.width;
+    canvas.getContext("2d").drawImage(picture, 0, 0);
+    picture.close();
+  }
+
+  /** Nothing is shown any more. */
+  hide() {
+    for (const id of ["badge", "plain-label", "gemino-label"]) this.by(id).hidden = true;
+  }
+
+  clear() {
+    for (const plot of Object.values(this.plots)) plot.clear();
+    const canvas = this.by("thumbnail");
+    canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+  }
+
+  #write(id, text) {
+    this.by(id).textContent = text;
+  }
+
+  #badge(stats) {
+    const badge = this.by("badge");
+    badge.hidden = !stats.fps;
+    badge.toggleAttribute("data-plain", !stats.neural);
+    badge.textContent = stats.neural ? "Neurally rebuilt" : "Enlarged, not rebuilt";
+    badge.title = stats.neural
+      ? "Fine detail is carried over from an earlier sharp picture, or made up by a network"
+      : "No sharp picture has arrived yet, or no model is in use";
+  }
+}
+
+function sharp({ references, reference_age_s: age }) {
+  if (!references) return "no sharp picture yet";
+  return `${references} sharp picture${references > 1 ? "s" : ""}, the last ${Math.round(age)} s ago`;
+}
+
+function machine(stats) {
+  if (!stats.ready) return "The model is being loaded …";
+  const [width, height] = stats.camera_px;
+  const words = `${stats.model}, camera ${width} × ${height} px`;
+  if (stats.drawn_px >= stats.size_px) return words;
+  return `${words}. Drawn at ${stats.drawn_px} px and enlarged: this machine is too slow or too busy for ${stats.size_px} px.`;
+}
