@@ -90,6 +90,8 @@ def test_the_wheel_holds_the_code_and_the_models(installed: Path) -> None:
         if source.is_file():
             copy = package / "models" / source.relative_to(ROOT / "models")
             assert copy.stat().st_size == source.stat().st_size
+    for source in (ROOT / "web").iterdir():
+        assert (package / "web" / source.name).read_bytes() == source.read_bytes()
     assert (package / "py.typed").is_file()
 
 
