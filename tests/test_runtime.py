@@ -255,3 +255,25 @@ def test_a_new_size_stalls_no_frame(files: ModelFiles, monkeypatch: pytest.Monke
     for seed in (1, 2, 3):
         synthesizer.synthesize(picture(128, seed), Sampling(128), -5.0)
     assert not encoded
+
+
+def test_another_kind_of_small_picture_stalls_no_frame(
+    files: ModelFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is expected is made ready beforehand, with references or before the first."""
+    synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    first, second = Sampling(128), Sampling(64)
+    assert synthesizer.ready(second)  # it would be upsampled
+    synthesizer.expect(first)
+    for seed in (1, 2):
+        synthesizer.add_reference(picture(256, seed))
+    assert synthesizer.ready(first)
+    assert not synthesizer.ready(second)
+    synthesizer.expect(second)
+    assert synthesizer.ready(second)
+    encoded: list[object] = []
+    monkeypatch.setattr(synthesizer._models["tiny"], "encode_reference", encoded.append)
+    for sampling in (first, second):
+        for seed in (1, 2):
+            synthesizer.synthesize(picture(sampling.size_px, seed), sampling, -5.0)
+    assert not encoded

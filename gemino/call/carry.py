@@ -29,9 +29,8 @@ class Carry:
     def onto(self, lr: Frame) -> Frame:
         """The picture [S, S, 3] for `lr` [s, s, 3], straightened, that comes soon after."""
         side = self._detail.shape[0]
+        lr = resize(lr, self._lr.shape[0])  # the detail is what lies beyond that
         enlarged = resize(lr, side)
-        if lr.shape != self._lr.shape:
-            return enlarged
         changed = cv2.absdiff(lr, self._lr).max(axis=2).astype(np.float32)
         changed = cv2.GaussianBlur(changed, (0, 0), _BLUR)
         kept = np.clip((_OTHER - changed) / (_OTHER - _SAME), 0, 1) * _ONE

@@ -22,10 +22,11 @@ from gemino.call.jitter import Picture
 from gemino.call.playout import DuePicture, Playout
 from gemino.call.shower import Shower, UnderWay
 from gemino.call.stats import Counters
-from gemino.config import REFERENCES_HELD, LrCodec
+from gemino.config import REFERENCES_HELD, LrCodec, Sampling
 from gemino.decoder import Decoder, LrPicture
 from gemino.errors import CallError, CodecError, GeminoError
 from gemino.runtime import Device, Drawing, Runtime, Synthesizer, open_synthesizer
+from gemino.runtime.base import ClassicalSynthesizer
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +67,11 @@ class Viewer:
         self._closing = False
         self._forgets = False
         self._codec: LrCodec = "vp8"
+        self.plain = False
+        """The stream comes from a peer that is no Gemino: no network; to be set before it comes."""
         self._shower: Shower | None = None
         self._since_drawn = 0
+        self._expected: Sampling | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
         self._thread.start()
@@ -145,6 +149,10 @@ class Viewer:
                         beside.submit(self._use, decoder, reference)
                     decoder, newest = self._decode(decoder, batch, governor)
                     if newest is not None:
+                        sampling = newest[1].sampling
+                        if sampling != self._expected:
+                            self._expected = sampling
+                            beside.submit(self._expect, synthesizer, sampling)
                         self._hand_over(decoder, newest, governor.mode, pool, under_way)
                     if asked != governor.mode.drawing:
                         asked = governor.mode.drawing
@@ -175,6 +183,14 @@ class Viewer:
         else:
             self._counters.references += 1
 
+    def _expect(self, synthesizer: Synthesizer, sampling: Sampling) -> None:
+        try:
+            synthesizer.expect(sampling)
+        except Exception as error:  # a thread's edge: nobody looks at this one's result
+            logger.debug("the network cannot be made ready for %s", sampling, exc_info=True)
+            px = sampling.size_px
+            self._failure = CallError(f"pictures of {px} px cannot be rebuilt: {error}")
+
     def _draw_as(self, synthesizer: Synthesizer, drawing: Drawing, shower: Shower) -> None:
         try:
             synthesizer.draw_as(drawing)
@@ -194,9 +210,10 @@ class Viewer:
         """Decode `batch`: the decoder for what follows, and the picture to be shown."""
         newest = None
         for due in batch:
-            if due.picture.codec != self._codec:
+            if (due.picture.codec, self.plain) != (self._codec, decoder.plain):
                 self._codec = due.picture.codec
-                decoder = Decoder(decoder.synthesizer, self._codec)
+                own = ClassicalSynthesizer(self._size_px) if self.plain else decoder.synthesizer
+                decoder = Decoder(own, self._codec, plain=self.plain)
             picture = decoder.decode_lr(due.picture.data, due.picture.index)
             self._counters.frames_coded += 1
             governor.came(due.media_time_s)
@@ -218,7 +235,8 @@ class Viewer:
         due, picture = newest
         self._counters.drawn_every = mode.every
         self._since_drawn += 1
-        if self._since_drawn < mode.every and decoder.synthesizer.neural:
+        waits = self._since_drawn < mode.every and decoder.synthesizer.neural
+        if waits or not decoder.synthesizer.ready(picture.sampling):
             under_way.carry(due, picture)
             return
         self._since_drawn = 0

@@ -48,6 +48,12 @@ class Synthesizer(Protocol):
         Behind a cut, references of the scene before it are of no use.
         """
 
+    def expect(self, sampling: Sampling) -> None:
+        """Make ready for LR pictures of another kind; takes up to a second, beside the frames."""
+
+    def ready(self, sampling: Sampling) -> bool:
+        """Whether a picture of that kind would wait for nothing but its own drawing."""
+
     def draw_as(self, drawing: Drawing) -> None:
         """Draw in another way of `drawings`; takes a second, beside the frames."""
 
@@ -77,6 +83,13 @@ class ClassicalSynthesizer:
 
     def watch(self, lr: Frame) -> None:
         """No reference is used before or behind a cut."""
+
+    def expect(self, sampling: Sampling) -> None:
+        """Nothing to make ready."""
+
+    def ready(self, sampling: Sampling) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
 
     def draw_as(self, drawing: Drawing) -> None:
         """There is no network."""

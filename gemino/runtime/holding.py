@@ -23,6 +23,7 @@ from gemino.runtime.base import Drawing
 Features = TypeVar("Features")
 _KEPT_SAMPLINGS = 2
 """A call hops between two neighbouring rungs; features of more would only fill memory."""
+_GREY = 128
 _NOISE, _NOISE_BITS = Sampling(128), -5.0  # what frames are timed with
 _CLEARLY = 0.92
 """Another reference must be so much more alike than the one in use: each change can be seen."""
@@ -89,6 +90,32 @@ class Holding(Generic[Features]):
                 self._features(newest, self._sampling, self._drawing)
             with self._lock:
                 self._references.append(newest)
+
+    def expect(self, sampling: Sampling) -> None:
+        """Make every reference ready for LR pictures of this kind, the one in use first.
+
+        Without a reference what else there is to be made ready is, with a grey one.
+        """
+        with self._changing:
+            if sampling.size_px < MIN_LR_PX:
+                return
+            held = sorted(self._references, key=lambda each: each.number != self._chosen)
+            if not held:
+                size_px = self._drawing.size_px
+                grey = np.full((size_px, size_px, 3), _GREY, np.uint8)
+                with self._preparing:
+                    self._prepare(grey, sampling, self._drawing)
+            for reference in held:
+                self._features(reference, sampling, self._drawing)
+            self._sampling = sampling
+
+    def ready(self, sampling: Sampling) -> bool:
+        """Whether a picture of this kind finds the reference in use ready, or none is held."""
+        with self._lock:
+            references = list(self._references)
+        numbers = {each.number for each in references}
+        number = self._chosen if self._chosen in numbers else max(numbers, default=None)
+        return number is None or self._found((sampling, self._drawing, number)) is not None
 
     def draw_as(self, drawing: Drawing) -> None:
         """Have pictures drawn in this way, once every reference is ready for it."""
@@ -211,6 +238,14 @@ class HoldingSynthesizer(Generic[Features]):
     def watch(self, lr: Frame) -> None:
         """Look for cuts: every LR picture [s, s, 3] in order, straightened, shown or not."""
         self._holding.watch(lr)
+
+    def expect(self, sampling: Sampling) -> None:
+        """Make ready for LR pictures of another kind; takes up to a second, beside the frames."""
+        self._holding.expect(sampling)
+
+    def ready(self, sampling: Sampling) -> bool:
+        """Whether a picture of that kind would wait for nothing but its own drawing."""
+        return self._holding.ready(sampling)
 
     def draw_as(self, drawing: Drawing) -> None:
         """Draw in another way of `drawings`; takes a second, beside the frames.
