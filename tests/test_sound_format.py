@@ -26,7 +26,7 @@ OURS = OpusSettings(16, 60, fec=True, loss_percent=10, dtx=True)
 
 
 def test_a_wish_is_written_behind_opus_and_read_again() -> None:
-    wish = our_wish(OURS)
+    wish = our_wish(SoundOptions(kbps=16), 15, sends=True)
     sdp = with_wish(HEAD + VIDEO + OPUS, wish)
     assert (
         "a=rtpmap:96 opus/48000/2\r\n"
@@ -37,8 +37,17 @@ def test_a_wish_is_written_behind_opus_and_read_again() -> None:
     assert wish.applied(OURS) == OURS
 
 
+def test_who_only_receives_leaves_the_rate_to_who_sends() -> None:
+    wish = our_wish(SoundOptions(), 15, sends=False)
+    assert wish == SoundWish(32, None, 60, fec=True, dtx=True)
+    loud = SoundOptions(24, 20).settings(15)
+    assert wish.applied(loud) == loud
+    thin = our_wish(SoundOptions(kbps=6, packet_ms=60), 15, sends=False)
+    assert (thin.applied(loud).kbps, thin.applied(loud).packet_ms) == (6, 60)
+
+
 def test_a_description_without_opus_stays_as_it_is() -> None:
-    assert with_wish(HEAD + VIDEO, our_wish(OURS)) == HEAD + VIDEO
+    assert with_wish(HEAD + VIDEO, SoundWish(6, 60)) == HEAD + VIDEO
     assert read_wish(HEAD + VIDEO) == SoundWish()
 
 

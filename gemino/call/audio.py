@@ -37,6 +37,9 @@ _STEP_SAMPLES = 120
 _CONCEALED_AT_ONCE = 960
 _MOST_CONCEALED = SAMPLE_RATE_HZ // 2
 """In one gap; what is longer is silence."""
+_FADE_SAMPLES = (SAMPLE_RATE_HZ * 6 // 100, SAMPLE_RATE_HZ * 2 // 10)
+"""Where made-up speech begins to fade, and where it is gone."""
+_QUIET_RMS = 100.0  # 50 dB below full scale
 _MAX_GAP_S = 10
 """More than was waited for is no honest pause: do not fill a disk with silence."""
 _SILENCE = np.zeros(SAMPLE_RATE_HZ, np.int16)
@@ -122,6 +125,9 @@ class SpeechStream:
         self._decoder = OpusDecoder()
         self._waiting: dict[int, tuple[int, bytes]] = {}
         self._next = 0
+        self._concealed = 0
+        """Samples made up since the last packet."""
+        self._quiet = True
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -142,27 +148,39 @@ class SpeechStream:
         self._waiting.setdefault(sequence, (timestamp, packet.data))
         return timestamp
 
-    def take(self) -> Speech | None:
-        """What comes next, if its packet is there; silence that was not sent belongs to it."""
-        if self._next not in self._waiting:
-            return None
-        return self._decode(self._next, made_up=0)
+    @property
+    def first(self) -> int | None:
+        """Timestamp of the first packet that waits."""
+        return self._waiting[min(self._waiting)][0] if self._waiting else None
+
+    def take(self, made_up: int = 0) -> Speech | None:
+        """What comes next, if its packet is there; silence that was not sent belongs to it.
+
+        made_up: samples after the last packet that `conceal` has given.
+        """
+        return self._decode(self._next, made_up) if self._next in self._waiting else None
 
     def skip(self, made_up: int = 0) -> Speech | None:
-        """Give up what is missing before the next packet that is there; None where none is.
-
-        made_up: samples of the gap that `conceal` has filled.
-        """
+        """Give up what is missing before the next packet that is there; None where none is."""
         if not self._waiting:
             return None
         return self._decode(min(self._waiting), made_up)
 
-    def conceal(self, samples: int = _CONCEALED_AT_ONCE) -> Samples:
-        """Samples to play while nothing is there; `position` stays where it is."""
+    def conceal(self) -> Samples:
+        """20 ms to play while nothing is there; `position` stays where it is.
+
+        Speech fades away: libopus would hold a vowel for a second. Silence goes on as it was.
+        """
         try:
-            return self._decoder.conceal(samples)
+            made_up = self._decoder.conceal(_CONCEALED_AT_ONCE)
         except CodecError:
-            return np.zeros(samples, np.int16)
+            return np.zeros(_CONCEALED_AT_ONCE, np.int16)
+        since = self._concealed + np.arange(_CONCEALED_AT_ONCE)
+        self._concealed += _CONCEALED_AT_ONCE
+        if self._quiet:
+            return made_up
+        gain = np.clip((_FADE_SAMPLES[1] - since) / (_FADE_SAMPLES[1] - _FADE_SAMPLES[0]), 0, 1)
+        return np.asarray(made_up * gain, np.int16)
 
     def _decode(self, sequence: int, made_up: int) -> Speech:
         assert self.position is not None
@@ -180,6 +198,7 @@ class SpeechStream:
         except CodecError:
             samples = np.zeros(packet_samples(data), np.int16)
         self.position = timestamp + len(samples)
+        self._concealed, self._quiet = 0, is_quiet(samples)
         return Speech(at if len(filled) else timestamp, np.concatenate([filled, samples]))
 
     def _fill(self, gap: int, following: bytes, missing: int) -> Samples:
@@ -202,6 +221,11 @@ class SpeechStream:
             except CodecError:
                 blocks.append(np.zeros(copied, np.int16))
         return np.concatenate(blocks)
+
+
+def is_quiet(samples: Samples) -> bool:
+    """Whether nobody speaks in `samples`."""
+    return not len(samples) or float(np.sqrt(np.mean(samples.astype(np.float32) ** 2))) < _QUIET_RMS
 
 
 class SoundTrack:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCDataChannel, RTCPeerConnection
 from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
-from aiortc.stats import RTCTransportStats
+from aiortc.stats import RTCRemoteInboundRtpStreamStats, RTCStats, RTCTransportStats
 
 from gemino.call.candidates import Candidates
 from gemino.call.description import Description, from_message, is_candidate, to_message
@@ -25,6 +25,7 @@ from gemino.call.options import PeerOptions
 from gemino.call.outgoing import Outgoing
 from gemino.call.payload import av1_known, prefer
 from gemino.call.signaling import SignalingClient
+from gemino.call.sound_format import our_wish, read_wish, with_wish
 from gemino.call.stats import Traffic
 from gemino.errors import CallError, DtlsError, GeminoError, IceError, SignalingError, WireError
 
@@ -104,11 +105,18 @@ class Link:
         """Read the transport's counters: all media share one transport."""
         report = await self.connection.getStats()
         for entry in report.values():
+            self._tell_sound_loss(entry)
             if isinstance(entry, RTCTransportStats):
                 if sent is not None:
                     sent.packets, sent.bytes = entry.packetsSent, entry.bytesSent
                 if received is not None:
                     received.packets, received.bytes = entry.packetsReceived, entry.bytesReceived
+
+    def _tell_sound_loss(self, entry: RTCStats) -> None:
+        """Let sound be coded for the losses that the other peer reports."""
+        if isinstance(entry, RTCRemoteInboundRtpStreamStats) and entry.kind == "audio":
+            if self.outgoing is not None:
+                self.outgoing.on_sound_loss(entry.fractionLost / 256)
 
     def send(self, data: bytes) -> None:
         """One message on the data channel; lost where that is closed."""
@@ -215,6 +223,7 @@ class Link:
             await connection.setRemoteDescription(description.session)
         if self.outgoing is not None:
             self.outgoing.agree(connection)
+            self.outgoing.agree_on_sound(read_wish(description.session.sdp))
         if not offers:
             if connection.sctp is not None:
                 self._open_channel()
@@ -243,7 +252,11 @@ class Link:
 
     async def _send_description(self, signaling: SignalingClient, candidates: Candidates) -> None:
         description = self.connection.localDescription
-        await signaling.send(to_message(description, more_to_come=candidates.more_to_come))
+        message = to_message(description, more_to_come=candidates.more_to_come)
+        media = self._options.media
+        wish = our_wish(media.sound, media.kbps, sends=self.outgoing is not None)
+        message["sdp"] = with_wish(message["sdp"], wish)
+        await signaling.send(message)
 
     def _begin(self, work: Awaitable[None]) -> asyncio.Task[None]:
         async def run() -> None:

@@ -14,7 +14,7 @@ from gemino.call.recorder import LogRow
 from gemino.call.references import ReferenceSender
 from gemino.call.sender import PictureSender
 from gemino.call.slot import LrSlot
-from gemino.call.sound_format import SoundWish, expected_loss, read_wish
+from gemino.call.sound_format import SoundWish, expected_loss
 from gemino.call.sources import Feed
 from gemino.call.stats import Counters
 from gemino.call.tracks import AudioTrack, SourceFrame, VideoTrack
@@ -116,8 +116,6 @@ class Outgoing:
 
     def agree(self, connection: RTCPeerConnection) -> None:
         """Take what the descriptions have agreed on; before media flows."""
-        if connection.remoteDescription is not None:
-            self.agree_on_sound(read_wish(connection.remoteDescription.sdp))
         mine = [t for t in connection.getTransceivers() if t.sender is self._video_sender]
         codec = agreed_codec(mine[0]) if mine else None
         if codec == "av1" and not knows_fovea(connection):

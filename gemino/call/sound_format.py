@@ -83,9 +83,20 @@ class SoundWish:
         )
 
 
-def our_wish(settings: OpusSettings) -> SoundWish:
-    """What we ask for: sound coded as we would code it ourselves."""
-    return SoundWish(settings.kbps, settings.packet_ms, PACKET_MS[-1], settings.fec, settings.dtx)
+def our_wish(options: SoundOptions, video_kbps: float, *, sends: bool) -> SoundWish:
+    """What we ask for: sound coded as we would code it ourselves.
+
+    Who only receives has said nothing of its link by `video_kbps`, and leaves the rate open unless
+    its user has not.
+    """
+    settings = options.settings(video_kbps)
+    return SoundWish(
+        max_kbps=settings.kbps if sends or options.kbps is not None else MAX_AUDIO_KBPS,
+        packet_ms=settings.packet_ms if sends or options.packet_ms is not None else None,
+        max_packet_ms=PACKET_MS[-1],
+        fec=settings.fec,
+        dtx=settings.dtx,
+    )
 
 
 def expected_loss(lost: float) -> int:
