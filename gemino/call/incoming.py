@@ -58,7 +58,7 @@ class Incoming:
         self._report_at: float | None = None
         self._started_at = 0.0
         self._reported_bytes = 0
-        self._rejected = 0
+        self._rejected = self._used_references = 0
         self._codes: dict[int, int] = {}
         media = options.media
         self.viewer = Viewer(media.model, media.size_px, self.counters, self._show, media.runtime)
@@ -91,6 +91,9 @@ class Incoming:
         self._hearing.tick(now)
         self.counters.audio_bytes = self._hearing.payload_bytes
         self.counters.audio_packets_lost = self._hearing.packets_lost
+        if self.counters.references != self._used_references:
+            self._used_references = self.counters.references
+            self.counters.reference_at = now
         wishes: list[Message] = []
         if self.viewer.rejected_references > self._rejected:
             self._rejected = self.viewer.rejected_references

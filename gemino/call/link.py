@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCDataChannel, RTCPeerConnection
 from aiortc.exceptions import InvalidStateError, OperationError
@@ -111,6 +112,10 @@ class Link:
                     sent.packets, sent.bytes = entry.packetsSent, entry.bytesSent
                 if received is not None:
                     received.packets, received.bytes = entry.packetsReceived, entry.bytesReceived
+            if isinstance(entry, RTCRemoteInboundRtpStreamStats) and sent is not None:
+                # aiortc says None as long as no report answers one of ours.
+                rtt_s = cast("float | None", entry.roundTripTime)
+                sent.rtt_ms = sent.rtt_ms if rtt_s is None else max(rtt_s, 0.0) * 1000
 
     def _tell_sound_loss(self, entry: RTCStats) -> None:
         """Let sound be coded for the losses that the other peer reports."""

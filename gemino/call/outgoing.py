@@ -152,6 +152,7 @@ class Outgoing:
         counters.frames_dropped = self.video.dropped
         for reference in self._pictures.take_references():
             self._references.send(reference)
+            counters.reference_at = now
         messages = self._references.messages(now)
         counters.reference_bytes = self._references.bytes_sent
         if (budget := self._adaptation.update(now)) is not None:

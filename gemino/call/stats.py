@@ -50,10 +50,14 @@ class Samples:
 
 @dataclass(slots=True)
 class Traffic:
-    """Datagrams of the media's direction, as the transport counts them."""
+    """Datagrams of the media's direction, as the transport counts them.
+
+    rtt_ms: to the other peer and back, by its RTCP reports; known only of what we send.
+    """
 
     packets: int = 0
     bytes: int = 0
+    rtt_ms: float | None = None
 
     @property
     def onwire_bytes(self) -> int:
@@ -69,7 +73,8 @@ class Counters:
     receiver's reconstruction; coding_ms: the LR codec. latency_ms: capture to shown.
     frames_carried: those of `frames_neural` that show the detail of the last drawn one (`carry`).
     What the governor does to keep up: drawn_every: one picture in so many is drawn; drawn_px,
-    drawn_by: how large and by which model, 0 and "" as long as that is as asked for.
+    drawn_by: how large and by which model, 0 and "" as long as that is as asked for. reference_at:
+    when the newest reference left, or was first used (time.monotonic).
     """
 
     frames: int = 0
@@ -92,6 +97,7 @@ class Counters:
     drawn_px: int = 0
     drawn_by: str = ""
     drawn_every: int = 1
+    reference_at: float | None = None
     traffic: Traffic = field(default_factory=Traffic)
     coding_ms: Samples = field(default_factory=Samples)
     synthesize_ms: Samples = field(default_factory=Samples)
@@ -153,13 +159,17 @@ def w3c(counters: Counters, *, sends: bool, now: float) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What one direction carried between two looks, in kbps, and frames a second."""
+    """What one direction carried between two looks, in kbps, and frames a second.
+
+    loss: share of its packets that did not arrive, 0..1.
+    """
 
     lr: float = 0.0
     reference: float = 0.0
     sound: float = 0.0
     wire: float = 0.0
     fps: float = 0.0
+    loss: float = 0.0
 
     @property
     def payload(self) -> float:
@@ -183,6 +193,7 @@ class Meter:
     def __init__(self) -> None:
         self.rates = Rates()
         self._last = (0.0, 0, 0, 0, 0, 0)
+        self._packets = (0, 0)
 
     def measure(self, counters: Counters, now: float) -> Rates:
         """Look again. The first look takes it that the call has run for a second."""
@@ -192,8 +203,15 @@ class Meter:
         seconds = now - last[0] if last[0] else 1.0
         fps = (marks[5] - last[5]) / seconds if seconds > 0 else 0.0
         lr, reference, heard, carried = (kbps(marks[i] - last[i], seconds) for i in range(1, 5))
-        self.rates = Rates(lr, reference, heard, carried, fps)
+        self.rates = Rates(lr, reference, heard, carried, fps, self._loss(counters))
         return self.rates
+
+    def _loss(self, counters: Counters) -> float:
+        before, self._packets = self._packets, (counters.packets_lost, counters.traffic.packets)
+        lost, arrived = (
+            max(now - then, 0) for now, then in zip(self._packets, before, strict=True)
+        )
+        return lost / (lost + arrived) if lost else 0.0
 
     def line(self, counters: Counters, *, sends: bool, size_px: int, now: float) -> str:
         """One status line of a look at the counters."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -24,13 +24,16 @@ from gemino.call.peer import Interrupted, Peer
 from gemino.call.recorder import write_log
 from gemino.call.report import peer_report
 from gemino.call.stats import Meter, w3c
-from gemino.cli import outputs
+from gemino.cli import outputs, panel
 from gemino.cli.meeting import OwnServer, hosted, invitation
 from gemino.errors import MediaError
 
 
 class _Screen:
-    """Status lines: kept up to date on a terminal, now and then in a log, marked for a parent."""
+    """Status lines: kept up to date on a terminal, now and then in a log, marked for a parent.
+
+    live: it is a terminal, which can show more than lines (`draw`).
+    """
 
     _EVERY_S = 5.0
 
@@ -51,6 +54,15 @@ class _Screen:
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+
+    @property
+    def live(self) -> bool:
+        return self._live is not None
+
+    def draw(self, what: RenderableType) -> None:
+        """Show `what` in place of what stands there."""
+        if self._live is not None:
+            self._live.update(what, refresh=True)
 
     def show(self, name: str, line: str) -> None:
         """`line` is what there is to say of `name` now."""
@@ -134,11 +146,11 @@ def run_peer(
 
     own: the signalling server to run for the time of the call; None for the one in `options`.
     """
-    warnings = logging.StreamHandler()
-    warnings.setFormatter(logging.Formatter("warning: %(message)s"))
-    warnings.setLevel(logging.WARNING)
-    logging.getLogger("gemino").addHandler(warnings)
     with _Screen(supervised=options.supervised) as screen:
+        warnings = logging.StreamHandler()  # to the screen's standard error, above what it shows
+        warnings.setFormatter(logging.Formatter("warning: %(message)s"))
+        warnings.setLevel(logging.WARNING)
+        logging.getLogger("gemino").addHandler(warnings)
         report, interrupted = asyncio.run(_run_peer(options, own, report_path, screen))
     if as_json:
         typer.echo(json.dumps(report))
@@ -216,19 +228,24 @@ class _StatsFile:
 def _teller(screen: _Screen, stats: _StatsFile) -> Callable[[Peer, float], None]:
     """What to do with a peer's counters once a second."""
     meters = {"send": Meter(), "receive": Meter()}
+    began_s: float | None = None
 
     def tell(peer: Peer, now: float) -> None:
+        nonlocal began_s
         size_px = peer.options.media.size_px
         for name, half in (("send", peer.outgoing), ("receive", peer.incoming)):
             if half is None:
                 continue
             sends = name == "send"
-            screen.show(
-                name, meters[name].line(half.counters, sends=sends, size_px=size_px, now=now)
-            )
+            line = meters[name].line(half.counters, sends=sends, size_px=size_px, now=now)
+            if not screen.live:
+                screen.show(name, line)
             if not sends:
                 outputs.entitle(peer, meters[name].rates.wire)
             stats.write(w3c(half.counters, sends=sends, now=time.time()))
+        if screen.live:
+            began_s = now if began_s is None else began_s
+            screen.draw(panel.render(panel.view(peer, meters, now - began_s), now))
 
     return tell
 
