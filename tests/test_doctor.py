@@ -95,8 +95,10 @@ def test_pictures_are_drawn_as_many_at_a_time_as_in_a_call() -> None:
         ({}, "show the small picture enlarged"),
         ({512: 80.0, 1024: 40.0}, "Live here: 1024 px at 30 frames a second (--size 1024)."),
         ({512: 80.0, 1024: 20.0}, "Live here: 512 px at 30 frames a second (--size 512). At 1024"),
-        ({512: 20.0, 1024: 5.0}, "Live here: 512 px at 15 frames a second (--size 512). At 512"),
-        ({512: 9.0, 1024: 2.0}, "No size is live here. At 512 px and 1024 px a call keeps up by"),
+        ({512: 80.0, 1024: 20.0}, "At 1024 px a call keeps up by drawing every second or third"),
+        ({512: 80.0, 1024: 5.0}, "At 1024 px it also draws smaller pictures"),
+        ({512: 20.0, 1024: 5.0}, "No size is live here with every picture drawn. At 512 px a call"),
+        ({512: 9.0, 1024: 2.0}, "No size is live here. At 512 px and 1024 px it also draws"),
     ],
 )
 def test_what_to_expect_is_said_in_words(speeds: dict[int, float], said: str) -> None:

@@ -1,5 +1,6 @@
 """A model at work: right shapes, the reference encoded once, and clear refusals."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,12 @@ from gemino.frames import Frame, resize
 from gemino.nn.generator import ReferenceFeatures
 from gemino.nn.model import build, rung_vector
 from gemino.runtime import ClassicalSynthesizer, Drawing, open_synthesizer
-from gemino.runtime.torch_runtime import Precision, TorchSynthesizer
+from gemino.runtime.programs import OnDevice, record, to_tensor
+from gemino.runtime.torch_runtime import Precision, TorchSynthesizer, load_network
 from gemino.zoo import ModelFiles, write_config
 from tiny_model import write_tiny_model
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -277,3 +281,48 @@ def test_another_kind_of_small_picture_stalls_no_frame(
         for seed in (1, 2):
             synthesizer.synthesize(picture(sampling.size_px, seed), sampling, -5.0)
     assert not encoded
+
+
+def test_the_program_for_gpus_draws_what_the_one_for_processors_draws(files: ModelFiles) -> None:
+    """Run on a processor, where it launches its kernels one by one; its buffers are the same."""
+    model = load_network(files)
+    lr, told = picture(128, 2), torch.tensor([[0.3, 0.6, 1.0]])
+    with torch.inference_mode():
+        both = [
+            model.encode_reference(
+                to_tensor(picture(256, seed), CPU), to_tensor(picture(128, seed), CPU)
+            )
+            for seed in (1, 2)
+        ]
+        plain, staged = record(model, both[0], 128), OnDevice(model, both[0], 128)
+        for features in (both[1], both[0]):  # one that its buffers do not begin with
+            wanted = plain(lr, told, plain.hold(features)).astype(int)
+            shown = staged(lr, told, staged.hold(features))
+            assert np.abs(shown - wanted).max() <= 1
+        assert np.array_equal(staged(lr, told, staged.hold(both[0])), shown)
+        assert not np.shares_memory(shown, staged._picture_here.numpy())
+        assert list(staged.parts(lr, told, staged.hold(both[0]))) == [
+            "upload",
+            "network",
+            "download",
+        ]
+
+
+def test_two_threads_share_the_program_for_gpus(files: ModelFiles) -> None:
+    model = load_network(files)
+    references, told = [picture(256, 1), picture(256, 2)], torch.tensor([[0.3, 0.6, 1.0]])
+    with torch.inference_mode():
+        small = to_tensor(picture(128, 1), CPU)
+        encoded = [model.encode_reference(to_tensor(r, CPU), small) for r in references]
+        program = OnDevice(model, encoded[0], 128)
+        held = [program.hold(features) for features in encoded]
+
+    def draw(number: int) -> Frame:
+        with torch.inference_mode():
+            return program(picture(128, number), told, held[number % 2])
+
+    alone = [draw(number) for number in range(4)]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(draw, [*range(4)] * 3))
+    for number, shown in enumerate(together):
+        assert np.array_equal(shown, alone[number % 4])

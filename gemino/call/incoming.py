@@ -61,7 +61,8 @@ class Incoming:
         self._rejected = self._used_references = 0
         self._codes: dict[int, int] = {}
         media = options.media
-        self.viewer = Viewer(media.model, media.size_px, self.counters, self._show, media.runtime)
+        shown = media.size_px, self.counters, self._show
+        self.viewer = Viewer(media.model, *shown, media.runtime, media.device)
 
     @property
     def failure(self) -> GeminoError | None:

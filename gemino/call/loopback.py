@@ -87,7 +87,8 @@ def _peers(options: LoopbackOptions, url: str, folder: Path) -> list[_Peer]:
     shared = ["--peer", secrets.token_hex(8), "--server", url, "--local", "--supervised"]
     shared += ["--kbps", f"{media.kbps:g}", "--size", str(media.size_px)]
     shared += ["--model", media.model or "none", "--lr-codec", media.lr_codec]
-    shared += ["--runtime", media.runtime, *(["--fovea"] if media.fovea else [])]
+    shared += ["--runtime", media.runtime, "--device", media.device]
+    shared += ["--fovea"] if media.fovea else []
     shared += ["--time-code"] if media.time_code else []
     if media.seconds is not None:
         shared += ["--seconds", f"{media.seconds:g}"]

@@ -10,7 +10,7 @@ from gemino.call.sound_format import SoundOptions
 from gemino.call.sources import Source
 from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX, LrCodec
 from gemino.errors import CallError
-from gemino.runtime import Runtime
+from gemino.runtime import Device, Runtime
 
 LrChoice = Literal["auto", "av1", "vp8"]
 
@@ -24,10 +24,10 @@ class MediaOptions:
     kbps: video payload, references included, sound apart. size_px: side of the rebuilt picture.
     model: name or folder of the network, None for classical upsampling. seconds: end so long
     after the start. lr_codec: of the LR stream; "auto" is AV1 where both peers have it, else VP8.
-    runtime: what runs the network (`gemino.runtime.open_synthesizer`). fovea: look closer at the
-    face where the LR stream is AV1 and the other peer knows it. time_code: write one into each
-    picture that is sent, and read it from each that is shown (`gemino.call.timecode`). sound: its
-    rate and packets.
+    runtime, device: what runs the network (`gemino.runtime.open_synthesizer`). fovea: look closer
+    at the face where the LR stream is AV1 and the other peer knows it. time_code: write one into
+    each picture that is sent, and read it from each that is shown (`gemino.call.timecode`). sound:
+    its rate and packets.
     """
 
     kbps: float = 15.0
@@ -38,6 +38,7 @@ class MediaOptions:
     runtime: Runtime = "auto"
     fovea: bool = False
     time_code: bool = False
+    device: Device = "auto"
     sound: SoundOptions = field(default_factory=SoundOptions)
 
     @property
@@ -141,22 +142,22 @@ class LoopbackReport:
     size: int
     lr_px: int
     drawn_px: int
-    lr_codec: str
-    model: str
-    fps: float
     drawn_by: str
     drawn_every: int
     keeping_up: str
     runtime: str
+    lr_codec: str
+    model: str
+    fps: float
     seconds: float
     frames_in_clip: int
     frames_sent: int
     frames_shown: int
     frames_neural: int
+    frames_carried: int
     fps_shown: float
     payload_kbps: float
     lr_kbps: float
-    frames_carried: int
     reference_kbps: float
     audio_kbps: float
     total_kbps: float

@@ -107,7 +107,11 @@ _LrCodec = Annotated[
 ]
 _Runtime = Annotated[
     Literal["auto", "torch", "onnx", "classical"],
-    typer.Option(help="What runs the model; auto: onnx for an export, else torch."),
+    typer.Option(help="What runs the model; auto: what is in time here (see gemino doctor)."),
+]
+_Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"],
+    typer.Option(help="Where torch runs it; auto: a CUDA device where there is one."),
 ]
 _Fovea = Annotated[
     bool, typer.Option("--fovea", help="Look closer at the face, and less at the rest; AV1.")
@@ -171,6 +175,7 @@ def call(
     adapter: _Adapter = None,
     lr_codec: _LrCodec = "auto",
     runtime: _Runtime = "auto",
+    device: _Device = "auto",
     fovea: _Fovea = False,
     time_code: _TimeCode = False,
     seconds: _Seconds = None,
@@ -197,7 +202,9 @@ def call(
         return
     named = with_adapter(model, adapter)
     network = None if named == NO_MODEL else named
-    media = MediaOptions(kbps, size, network, seconds, lr_codec, runtime, fovea, time_code)
+    codec = lr_codec, runtime, fovea, time_code, device
+    rates = SoundOptions(audio_kbps, audio_ptime)
+    media = MediaOptions(kbps, size, network, seconds, *codec, sound=rates)
     _check_way(loopback_clip, peer, listen, server, token)
     ice = connectivity.options(
         *(ice_server, turn_secret, turn_user, turn_password, ice_policy),

@@ -14,6 +14,7 @@ import numpy as np
 
 from gemino.call.camera import CameraSource
 from gemino.call.devices import list_cameras
+from gemino.call.governor import MOST_EVERY
 from gemino.call.opus import OpusDecoder, OpusEncoder, OpusSettings, version
 from gemino.call.pattern import draw_pattern
 from gemino.call.receiver import REBUILDERS
@@ -96,18 +97,29 @@ def expect(speeds: dict[int, float]) -> str:
     if not speeds:
         return "Calls work, and show the small picture enlarged: there is no network to rebuild it."
     live = [px for px, fps in speeds.items() if fps >= LIVE_FPS * _SPARE]
-    half = [px for px, fps in speeds.items() if fps >= LIVE_FPS / 2 * _SPARE]
+    carried = [px for px, fps in speeds.items() if fps >= LIVE_FPS / MOST_EVERY * _SPARE]
     if live:
         says = f"Live here: {max(live)} px at 30 frames a second (--size {max(live)})."
-    elif half:
-        says = f"Live here: {max(half)} px at 15 frames a second (--size {max(half)})."
+    elif carried:
+        says = "No size is live here with every picture drawn."
     else:
         says = "No size is live here."
-    slow = [px for px in speeds if not live or px > max(live)]
-    if slow:
-        sizes = " and ".join(f"{px} px" for px in slow)
-        says += f" At {sizes} a call keeps up by drawing smaller pictures and enlarging them."
+    rest = [px for px in speeds if not live or px > max(live)]
+    if fewer := [px for px in rest if px in carried]:
+        says += (
+            f" At {_sizes(fewer)} a call keeps up by drawing every second or third picture; those"
+            " between take its detail along."
+        )
+    if smaller := [px for px in rest if px not in carried]:
+        says += (
+            f" At {_sizes(smaller)} it also draws smaller pictures, or with a lighter network, and"
+            " enlarges them."
+        )
     return says
+
+
+def _sizes(sizes_px: list[int]) -> str:
+    return " and ".join(f"{px} px" for px in sizes_px)
 
 
 def _checked(name: str, look: Callable[[], tuple[Status, str, dict[str, Any]]]) -> Check:
@@ -190,12 +202,13 @@ def _network(model: str | None, runtime: Runtime, seconds: float) -> Iterator[Ch
             {"name": files.config.name, "path": str(files.path), "sha256": files.sha256},
         )
         for size_px in SIZES_PX:
-            fps = frames_a_second(open_synthesizer(model, size_px, runtime=runtime), seconds)
+            synthesizer = open_synthesizer(model, size_px, runtime=runtime)
+            fps = frames_a_second(synthesizer, seconds)
             yield Check(
                 f"{size_px} px",
                 "ok" if fps >= LIVE_FPS * _SPARE else "note",
-                f"{fps:.1f} pictures a second",
-                {"size_px": size_px, "fps": round(fps, 2)},
+                f"{fps:.1f} pictures a second by {synthesizer.way}",
+                {"size_px": size_px, "fps": round(fps, 2), "runtime": synthesizer.way},
             )
     except GeminoError as error:
         yield Check("model", "missing", str(error))

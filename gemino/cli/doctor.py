@@ -19,7 +19,7 @@ def doctor(
     model: Annotated[str, typer.Option(help="A name, a folder, or none.")] = DEFAULT_MODEL,
     runtime: Annotated[
         Literal["auto", "torch", "onnx", "classical"],
-        typer.Option(help="What runs the model; auto: onnx for an export, else torch."),
+        typer.Option(help="What runs the model; auto: what is in time on this machine."),
     ] = "auto",
     seconds: Annotated[
         float, typer.Option(help="Time the network at each size for so long.")

@@ -34,7 +34,7 @@ def serve(
     ] = DEFAULT_MODEL,
     runtime: Annotated[
         Literal["auto", "torch", "onnx", "classical"],
-        typer.Option(help="What runs the model; auto: onnx for an export, else torch."),
+        typer.Option(help="What runs the model; auto: what is in time on this machine."),
     ] = "auto",
     cert: Annotated[
         Path | None, typer.Option(metavar="FILE.pem", help="TLS certificate: serve https.")

@@ -7,6 +7,7 @@ On a CPU the network is recorded in two halves, and OpenCV does what lies betwee
 at full scale; on a GPU all of it is one program.
 """
 
+import threading
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -48,7 +49,7 @@ class Program(Protocol):
     def __call__(self, lr: Frame, told: Tensor, held: Held) -> Frame:
         """The picture uint8 [S, S, 3] for `lr` [s, s, 3] and a reference.
 
-        told: [1, 3], the rung's vector and how far the gates may open, 0..1.
+        told: [1, 3] on the CPU, the rung's vector and how far the gates may open, 0..1.
         """
 
     def parts(self, lr: Frame, told: Tensor, held: Held) -> Parts:
@@ -58,7 +59,7 @@ class Program(Protocol):
 def record(model: GeminoNet, features: ReferenceFeatures, lr_px: int) -> Program:
     """The frame program of `model` for this LR size and the device that `features` are on."""
     device = features.band.device
-    return (_OnCpu if device.type == "cpu" else _OnGpu)(model, features, lr_px)
+    return (_OnCpu if device.type == "cpu" else OnDevice)(model, features, lr_px)
 
 
 def to_tensor(frame: Frame, device: torch.device) -> Tensor:
@@ -107,35 +108,93 @@ class _OnCpu:
         }
 
 
-class _OnGpu:
-    """All in one."""
+class OnDevice:
+    """All in one, on a GPU: what a frame needs goes up, and the picture comes down.
+
+    Everything lies where it always lies, so that a CUDA graph can replay the seven hundred kernels
+    of a frame as one launch; where there are no such graphs, they are launched one by one. One
+    frame at a time: several threads take turns.
+    """
 
     def __init__(self, model: GeminoNet, features: ReferenceFeatures, lr_px: int) -> None:
         device = features.band.device
+        size_px = features.band.shape[-1]
+        on_cuda = device.type == "cuda"
         self._device = device
-        inputs = (
-            torch.zeros(1, 3, lr_px, lr_px, device=device),
-            torch.zeros(1, 3, device=device),
-            features.band,
-            *_small(features),
-        )
-        self._whole = _trace(_Whole(model), inputs)
+        self._lock = threading.Lock()
+        self._loaded: Held | None = None
+        self._lr_here = torch.zeros(lr_px, lr_px, 3, dtype=torch.uint8, pin_memory=on_cuda)
+        self._told_here = torch.zeros(1, 3, pin_memory=on_cuda)
+        self._picture_here = torch.zeros(size_px, size_px, 3, dtype=torch.uint8, pin_memory=on_cuda)
+        self._lr = torch.zeros_like(self._lr_here, device=device)
+        self._told = torch.zeros_like(self._told_here, device=device)
+        self._features = tuple(tensor.clone() for tensor in (features.band, *_small(features)))
+        self._whole = _Whole(model).eval()
+        self._draw = self._captured() if on_cuda else self._run
+        self._picture = self._draw()
 
     def hold(self, features: ReferenceFeatures) -> Held:
         return Held((features.band, *_small(features)), None)
 
     def __call__(self, lr: Frame, told: Tensor, held: Held) -> Frame:
-        (picture,) = self._whole(to_tensor(lr, self._device), told, *held.tensors)
-        return np.asarray(picture.cpu().numpy(), np.uint8)
+        with self._lock:
+            self._upload(lr, told, held)
+            self._picture = self._draw()
+            self._download()
+            return self._picture_here.numpy().copy()
 
     def parts(self, lr: Frame, told: Tensor, held: Held) -> Parts:
-        inputs = (to_tensor(lr, self._device), told, *held.tensors)
-        (picture,) = self._whole(*inputs)
+        self._upload(lr, told, held)
+        self._picture = self._draw()
         return {
-            "upload": lambda: to_tensor(lr, self._device),
-            "network": lambda: self._whole(*inputs),
-            "download": lambda: picture.cpu().numpy(),
+            "upload": lambda: self._upload(lr, told, held),
+            "network": self._draw,
+            "download": self._download,
         }
+
+    def _upload(self, lr: Frame, told: Tensor, held: Held) -> None:
+        self._lr_here.copy_(torch.from_numpy(np.ascontiguousarray(lr)))
+        self._told_here.copy_(told)
+        self._lr.copy_(self._lr_here, non_blocking=True)
+        self._told.copy_(self._told_here, non_blocking=True)
+        if self._loaded is not held:
+            for place, tensor in zip(self._features, held.tensors, strict=True):
+                place.copy_(tensor)
+            self._loaded = held
+
+    def _download(self) -> None:
+        self._picture_here.copy_(self._picture, non_blocking=True)
+        if self._device.type == "cuda":
+            torch.cuda.current_stream(self._device).synchronize()
+        elif self._device.type == "mps":
+            torch.mps.synchronize()
+
+    def _run(self) -> Tensor:
+        picture: Tensor = self._whole(self._lr, self._told, *self._features)
+        return picture
+
+    def _captured(self) -> Callable[[], Tensor]:
+        """A CUDA graph of `_run`, recorded after runs that choose algorithms and take memory.
+
+        https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
+        """
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True):
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UP_RUNS):
+                    self._run()
+            torch.cuda.current_stream(self._device).wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            # Other threads may use the device meanwhile.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                picture = self._run()
+
+        def replay() -> Tensor:
+            graph.replay()
+            return picture
+
+        return replay
 
 
 class _Align(nn.Module):
@@ -168,17 +227,18 @@ class _Draw(nn.Module):
 
 
 class _Whole(nn.Module):
-    """The picture uint8 [S, S, 3]."""
+    """The picture uint8 [S, S, 3], from the LR picture as it lies in memory, uint8 [s, s, 3]."""
 
     def __init__(self, model: GeminoNet) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, lr: Tensor, told: Tensor, *features: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, lr: Tensor, told: Tensor, *features: Tensor) -> Tensor:
         band, quarter, eighth, *pyramid = features
         reference = ReferenceFeatures(quarter, eighth, band, Pyramid(*pyramid))
-        picture = self.model.explain(reference, lr, *_split(told)).frame[0].permute(1, 2, 0)
-        return ((picture * 255 + 0.5).to(torch.uint8).contiguous(),)
+        seen = lr.permute(2, 0, 1).unsqueeze(0).float() / 255
+        picture = self.model.explain(reference, seen, *_split(told)).frame[0].permute(1, 2, 0)
+        return (picture * 255 + 0.5).to(torch.uint8).contiguous()
 
 
 def _split(told: Tensor) -> tuple[Tensor, Tensor]:

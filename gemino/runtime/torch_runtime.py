@@ -113,7 +113,7 @@ class TorchSynthesizer(HoldingSynthesizer[Held]):
 
     def _told(self, sampling: Sampling, log2_bits_per_pixel: float, gate_limit: float) -> Tensor:
         vector = rung_vector(sampling.size_px, log2_bits_per_pixel)
-        return torch.tensor([[*vector, gate_limit]], device=self.device)
+        return torch.tensor([[*vector, gate_limit]])
 
     def _prepare(self, reference: Frame, sampling: Sampling, drawing: Drawing) -> Held:
         """A reference's features for this sampling; the program for them is there then."""
