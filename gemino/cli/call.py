@@ -203,8 +203,7 @@ def call(
     named = with_adapter(model, adapter)
     network = None if named == NO_MODEL else named
     codec = lr_codec, runtime, fovea, time_code, device
-    rates = SoundOptions(audio_kbps, audio_ptime)
-    media = MediaOptions(kbps, size, network, seconds, *codec, sound=rates)
+    media = MediaOptions(kbps, size, network, seconds, *codec)
     _check_way(loopback_clip, peer, listen, server, token)
     ice = connectivity.options(
         *(ice_server, turn_secret, turn_user, turn_password, ice_policy),
