@@ -12,7 +12,7 @@ import numpy as np
 
 from gemino.config import MIN_LR_PX, LrCodec, Sampling
 from gemino.errors import CodecError
-from gemino.frames import Frame
+from gemino.frames import Frame, letterbox
 from gemino.rate import BitsPerPixelMeter
 from gemino.runtime.base import Synthesizer
 from gemino.sampling import straighten
@@ -58,11 +58,17 @@ class DecodedFrame:
 
 
 class Decoder:
-    """Rebuilds the frames of one sender through `synthesizer`."""
+    """Rebuilds the frames of one sender through `synthesizer`.
 
-    def __init__(self, synthesizer: Synthesizer, codec: LrCodec = "vp8") -> None:
+    plain: the stream is any WebRTC peer's; its pictures are shown whole, whatever their shape.
+    """
+
+    def __init__(
+        self, synthesizer: Synthesizer, codec: LrCodec = "vp8", *, plain: bool = False
+    ) -> None:
         self.synthesizer = synthesizer
-        self._lr = LrDecoder(codec)
+        self.plain = plain
+        self._lr = LrDecoder(codec, plain=plain)
         self._rate = BitsPerPixelMeter(codec)
         side = synthesizer.output_px
         grey, small = _grey(side), _grey(MIN_LR_PX)
@@ -102,6 +108,8 @@ class Decoder:
             frame = self._lr.decode(lr, index)
         except CodecError:
             return None
+        if self.plain:
+            frame = letterbox(frame)
         level = self._rate.update(len(lr), frame.shape[0])
         sampling = Sampling(frame.shape[0], self._lr.fovea)
         even = straighten(frame, sampling.fovea)

@@ -42,6 +42,18 @@ def prepare(frame: Frame, size_px: int) -> Frame:
     return resize(crop_square(frame), size_px)
 
 
+def letterbox(frame: Frame) -> Frame:
+    """The whole of `frame`, of any aspect, in a square: black above and below, or at the sides."""
+    height, width = frame.shape[:2]
+    side = max(height, width)
+    if height == width:
+        return frame
+    square = np.zeros((side, side, 3), np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = frame
+    return square
+
+
 def to_video_frame(
     frame: Frame, pts: int | None = None, time_base: Fraction | None = None
 ) -> av.VideoFrame:

@@ -35,6 +35,7 @@ _STALLED_S = 2.0
 """No honest picture takes a tenth of that."""
 _LIBRARIES: Mapping[LrCodec, Library] = {"vp8": vpx.VP8, "vp9": vpx.VP9, "av1": av1.AV1}
 MAX_PICTURE_BYTES = 1_000_000
+MAX_PLAIN_PX = 1920
 """No honest LR picture is larger; refuse before the decoder sees it."""
 _PICTURE_ID_MODULUS = 1 << 15
 """The VP8 payload descriptor's long PictureID has 15 bits (RFC 7741, section 4.2)."""
@@ -107,22 +108,24 @@ class LrDecoder:
 
     intact: False from a gap in the picture numbers until the next key frame: what is shown may
     be damaged though no error was raised. fovea: where the pictures look closer, as the latest
-    key frame says.
+    key frame says. plain: the stream is any WebRTC peer's, of any size and shape.
     """
 
-    def __init__(self, codec: LrCodec = "vp8") -> None:
+    def __init__(self, codec: LrCodec = "vp8", *, plain: bool = False) -> None:
         self.codec: LrCodec = codec
+        self.plain = plain
         self.intact = False
         self.fovea: Fovea | None = None
         self._last_id: int | None = None
         self._context = _open_decoder(codec)
 
     def decode(self, data: bytes, picture_id: int | None = None) -> Frame:
-        """Decode one picture to uint8 [S, S, 3] RGB.
+        """Decode one picture to uint8 [S, S, 3] RGB; [H, W, 3] of a plain stream.
 
         picture_id: counts coded pictures; compared modulo 2**15. None: taken as the next one.
-        Raises CodecError for damage, for a picture that is not square or larger than 1024 px,
-        and before the first key frame; the decoder can be used on.
+        Raises CodecError for damage, for a picture that is not square or larger than 1024 px
+        (1920 px and any shape in a plain stream), and before the first key frame; the decoder can
+        be used on.
         """
         if not 0 < len(data) <= MAX_PICTURE_BYTES:
             raise CodecError(f"a picture of {len(data)} bytes is not in 1..{MAX_PICTURE_BYTES}")
@@ -137,7 +140,9 @@ class LrDecoder:
             self.intact = False
             raise CodecError(f"{self.codec} picture shows nothing (no key frame yet?)")
         picture = pictures[-1]
-        if picture.width != picture.height or not 16 <= picture.width <= MAX_LR_PX:
+        least, most = sorted((picture.width, picture.height))
+        is_square = self.plain or least == most
+        if not is_square or least < 16 or most > (MAX_PLAIN_PX if self.plain else MAX_LR_PX):
             self.intact = False
             raise CodecError(
                 f"LR picture of {picture.width}x{picture.height} is not square <= 1024"
