@@ -35,6 +35,7 @@ _ADVICE = {
     "small face": "the face is small: come closer to the camera",
     "dark": "it is too dark: put a light in front of you",
     "blurred": "it is blurred: put the camera down, and clean its lens",
+    "drawn": "it is drawn, or smoothed until no skin is left: film yourself as you are",
     "cut": "it is cut again and again: give one take",
     "restless": "the good parts are too short: stay in the picture, alone",
 }
@@ -98,7 +99,7 @@ def prepare(
     (folder / _TAKES).mkdir(parents=True)
     learned, judged, tiles = _cut(seen, takes, folder / _TAKES)
     write_sheet(tiles, folder / SHEET)
-    judged_s = total_s - sum(take.seconds for take in split(takes)[0])
+    judged_s = sum(take.seconds for take in split(takes)[1])
     warnings = [one.warning for one in seen if one.warning is not None]
     if total_s < GOOD_SECONDS:
         warnings.append(
