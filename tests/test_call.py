@@ -28,6 +28,7 @@ from gemino.call.options import (
     PeerOptions,
 )
 from gemino.call.peer import Peer
+from gemino.call.sender import PictureSender
 from gemino.call.sources import ClipSource
 from gemino.errors import CallError, GeminoError, MediaError, ModelError
 from gemino.frames import Frame, prepare, resize
@@ -379,6 +380,7 @@ async def test_a_reference_that_cannot_be_decoded_is_asked_for_again(
     assert receiver.incoming is not None
     assert sender.outgoing is not None
     assert receiver.incoming.viewer.rejected_references == 1
+    assert isinstance(sender.outgoing._pictures, PictureSender)
     schedule = sender.outgoing._pictures._encoder._references
     assert schedule.wanted  # kept until the last one is old enough
 

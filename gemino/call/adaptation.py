@@ -49,10 +49,18 @@ class Budget:
 
 
 def split(
-    total_kbps: float, output_px: int, codec: LrCodec = "vp8", steps: LadderSteps | None = None
+    total_kbps: float,
+    output_px: int,
+    codec: LrCodec = "vp8",
+    steps: LadderSteps | None = None,
+    *,
+    plain: bool = False,
 ) -> Budget:
-    """Divide `total_kbps` of video payload; steps: the model's ladder for `codec`."""
-    references = reference_kbps(total_kbps, output_px)
+    """Divide `total_kbps` of video payload; steps: the model's ladder for `codec`.
+
+    plain: for a peer that takes no references.
+    """
+    references = 0.0 if plain else reference_kbps(total_kbps, output_px)
     return Budget(
         rung=ladder(max(total_kbps - references, MIN_KBPS), codec, steps),
         reference_kbps=references,
@@ -70,13 +78,16 @@ class Adaptation:
         output_px: int,
         codec: LrCodec = "vp8",
         steps: LadderSteps | None = None,
+        *,
+        plain: bool = False,
     ) -> None:
         self.kbps = asked_kbps
         self._asked_kbps = asked_kbps
         self._output_px = output_px
         self._codec: LrCodec = codec
         self._steps = steps
-        self._current = split(asked_kbps, output_px, codec, steps)
+        self._plain = plain
+        self._current = split(asked_kbps, output_px, codec, steps, plain=plain)
         self._changed_at: float | None = None
 
     def __repr__(self) -> str:
@@ -101,7 +112,7 @@ class Adaptation:
         if self._changed_at is not None and now - self._changed_at < _PAUSE_S:
             return None
         current = self._current.rung.video_kbps
-        wanted = split(self.kbps, self._output_px, self._codec, self._steps)
+        wanted = split(self.kbps, self._output_px, self._codec, self._steps, plain=self._plain)
         if abs(wanted.rung.video_kbps - current) <= _DEAD_BAND * current:
             return None
         self._changed_at = now

@@ -54,6 +54,7 @@ class Incoming:
         self._capture: CaptureTime | None = None
         self._first_picture: int | None = None
         self._tap: VideoTap | None = None
+        self._plain = False
         self._pli_at = 0.0
         self._report_at: float | None = None
         self._started_at = 0.0
@@ -77,6 +78,10 @@ class Incoming:
                 self._tap = VideoTap(transceiver.receiver, self._on_packet)
             elif transceiver.kind == "audio":
                 tap_audio(transceiver.receiver, self._on_audio)
+
+    def expect_plainly(self) -> None:
+        """The other peer is no Gemino: nobody tells when a picture or a sound was taken."""
+        self._plain = self.viewer.plain = True
 
     def start(self, now: float, *, with_audio: bool) -> None:
         """Open the files; raises MediaError."""
@@ -157,6 +162,8 @@ class Incoming:
     def _on_packet(self, packet: Packet) -> None:
         now = time.monotonic()
         self.heard_at = now
+        if self._plain and self._capture is None:
+            self.receive(CaptureTime(packet.timestamp, 0, round(now * 1e6)))
         self._buffer.add(packet, now)
         self._take(now)
 
@@ -179,7 +186,10 @@ class Incoming:
         return capture.captured_us / 1e6 + behind / VIDEO_CLOCK_HZ
 
     def _on_audio(self, packet: SoundPacket) -> None:
-        self._hearing.add(packet, time.monotonic())
+        now = time.monotonic()
+        if self._plain:  # the first word counts
+            self._hearing.tell(SoundTime(packet.timestamp, round(now * 1e6)), now)
+        self._hearing.add(packet, now)
 
     def _place_sound(self) -> None:
         if self._capture is not None and self._first_picture is not None:
@@ -193,7 +203,7 @@ class Incoming:
 
     def _show(self, shown: ShownFrame) -> None:
         """In the viewer's thread."""
-        if self._capture is not None and self._options.local:
+        if self._capture is not None and self._options.local and not self._plain:
             taken_s = self._captured_s(shown.timestamp)
             self.counters.latency_ms.add((shown.shown_s - taken_s) * 1000)
         if self._options.media.time_code:

@@ -46,12 +46,15 @@ class Link:
 
     on_message: gets what comes on the data channel. outgoing, incoming: the halves of the media, to
     be set before `meet`. gemino: the other peer is one of ours; else it is a plain WebRTC peer.
-    peer_left: the signalling server says that it is gone.
+    peer_left: the signalling server says that it is gone. As last measured: datagrams, how many
+    have come; video_lost, packets of ours since the start, as RTCP reports, None without a report.
     """
 
     def __init__(self, options: PeerOptions, on_message: OnMessage) -> None:
         self.gemino = True
         self.peer_left = False
+        self.datagrams = 0
+        self.video_lost: int | None = None
         self.outgoing: Outgoing | None = None
         self.incoming: Incoming | None = None
         self.channel: RTCDataChannel | None = None
@@ -102,12 +105,20 @@ class Link:
         transceivers = self.connection.getTransceivers()
         return [t.kind for t in transceivers if t.currentDirection in directions]
 
+    @property
+    def ended(self) -> bool:
+        """The other peer has closed the connection, or it has failed."""
+        return self.connection.connectionState in ("closed", "failed")
+
     async def measure(self, sent: Traffic | None, received: Traffic | None) -> None:
         """Read the transport's counters: all media share one transport."""
         report = await self.connection.getStats()
         for entry in report.values():
+            if entry.type == "remote-inbound-rtp" and entry.kind == "video":
+                self.video_lost = max(entry.packetsLost, 0)
             self._tell_sound_loss(entry)
             if isinstance(entry, RTCTransportStats):
+                self.datagrams = entry.packetsReceived
                 if sent is not None:
                     sent.packets, sent.bytes = entry.packetsSent, entry.bytesSent
                 if received is not None:
@@ -229,6 +240,8 @@ class Link:
         if self.outgoing is not None:
             self.outgoing.agree(connection)
             self.outgoing.agree_on_sound(read_wish(description.session.sdp))
+        if not description.gemino:
+            self._be_plain()
         if not offers:
             if connection.sctp is not None:
                 self._open_channel()
@@ -238,6 +251,15 @@ class Link:
             await connection.setLocalDescription(await connection.createAnswer())
             await self._send_description(signaling, candidates)
         await candidates.take_described(description)
+
+    def _be_plain(self) -> None:
+        logger.warning(
+            "the other peer is no Gemino: it gets plain VP8, and its picture is only enlarged"
+        )
+        if self.outgoing is not None:
+            self.outgoing.serve_plainly(self.connection)
+        if self.incoming is not None:
+            self.incoming.expect_plainly()
 
     def _open_channel(self) -> None:
         self.channel = self.connection.createDataChannel("gemino", negotiated=True, id=0)

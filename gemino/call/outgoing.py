@@ -9,7 +9,14 @@ from gemino.call.adaptation import Adaptation
 from gemino.call.audio import OpusSlot
 from gemino.call.options import PeerOptions
 from gemino.call.opus import Samples
-from gemino.call.payload import agreed_codec, fill_encoder_slot, knows_fovea, timestamp_offset
+from gemino.call.payload import (
+    agreed_codec,
+    fill_encoder_slot,
+    knows_fovea,
+    settle,
+    timestamp_offset,
+)
+from gemino.call.plain_pictures import PlainPictures, plain_steps
 from gemino.call.recorder import LogRow
 from gemino.call.references import ReferenceSender
 from gemino.call.sender import PictureSender
@@ -19,7 +26,7 @@ from gemino.call.sources import Feed
 from gemino.call.stats import Counters
 from gemino.call.tracks import AudioTrack, SourceFrame, VideoTrack
 from gemino.config import EncoderConfig, LrCodec
-from gemino.errors import GeminoError
+from gemino.errors import CallError, GeminoError
 from gemino.wire import (
     CaptureTime,
     KeyframeWish,
@@ -62,7 +69,7 @@ class Outgoing:
             reference_kbps=budget.reference_kbps,
             foveate=media.fovea,
         )
-        self._pictures = PictureSender(config, self.counters)
+        self._pictures: PictureSender | PlainPictures = PictureSender(config, self.counters)
         self._references = ReferenceSender(budget.reference_pace_kbps)
         keep_log = options.frame_log is not None
         self.video = VideoTrack(feed.pictures, feed.clock, keep_log=keep_log)
@@ -118,6 +125,7 @@ class Outgoing:
         """Take what the descriptions have agreed on; before media flows."""
         mine = [t for t in connection.getTransceivers() if t.sender is self._video_sender]
         codec = agreed_codec(mine[0]) if mine else None
+        assert isinstance(self._pictures, PictureSender)
         if codec == "av1" and not knows_fovea(connection):
             self._pictures.look_evenly()
         if codec is None or codec == self.codec:
@@ -126,6 +134,28 @@ class Outgoing:
         self._adaptation = self._adapt(codec)
         self._pictures.start_over(self._adaptation.budget.rung)
 
+    def serve_plainly(self, connection: RTCPeerConnection) -> None:
+        """Send ordinary VP8: the other peer is no Gemino; before media flows, after `agree`.
+
+        Raises CallError where it does not take VP8.
+        """
+        mine = [t for t in connection.getTransceivers() if t.sender is self._video_sender]
+        if mine and not settle(mine[0], "vp8"):
+            raise CallError("the other peer is no Gemino and takes no VP8: no picture reaches it")
+        media = self._media
+        steps = plain_steps(media.size_px)
+        self._adaptation = Adaptation(media.kbps, media.size_px, "vp8", steps, plain=True)
+        self._pictures.close()
+        self._pictures = PlainPictures(self._adaptation.budget.rung, self.fps, self.counters)
+        self._lr.hand_over(self._pictures.encode, "vp8")
+
+    def on_loss(self, packets_lost: int) -> None:
+        """Take how many of our packets of video have been lost since the call's start."""
+        lost, sent = self._reported
+        self._reported = (packets_lost, self._lr.packets)
+        self._adaptation.on_loss(packets_lost - lost, self._lr.packets - sent)
+        self.counters.packets_lost = packets_lost
+
     def _adapt(self, codec: LrCodec) -> Adaptation:
         media = self._media
         return Adaptation(media.kbps, media.size_px, codec, self._ladders.get(codec))
@@ -133,7 +163,7 @@ class Outgoing:
     def prime(self) -> None:
         """Encode the first frame, where it is known; blocks, raises MediaError or CodecError."""
         first = self._feed.pictures.peek()
-        if first is not None:
+        if first is not None and isinstance(self._pictures, PictureSender):
             self._pictures.prime(first.frame)
 
     def finished(self, now: float) -> bool:
@@ -170,10 +200,7 @@ class Outgoing:
         elif isinstance(message, KeyframeWish):
             self._pictures.request_keyframe()
         elif isinstance(message, Stats):
-            lost, sent = self._reported
-            self._reported = (message.packets_lost, self._lr.packets)
-            self._adaptation.on_loss(message.packets_lost - lost, self._lr.packets - sent)
-            self.counters.packets_lost = message.packets_lost
+            self.on_loss(message.packets_lost)
 
     def frame_log(self) -> list[LogRow]:
         """A row for each frame sent, in order; captured_s is on the monotonic clock.

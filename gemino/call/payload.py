@@ -115,6 +115,16 @@ def agreed_codec(transceiver: RTCRtpTransceiver) -> LrCodec | None:
     return next(filter(None, map(_lr_codec, slots._codecs)), None)
 
 
+def settle(transceiver: RTCRtpTransceiver, codec: LrCodec) -> bool:
+    """Send `codec` of those agreed on, whichever the other peer likes best; False if it is none."""
+    slots: Any = transceiver
+    agreed = slots._codecs
+    if codec not in map(_lr_codec, agreed):
+        return False
+    slots._codecs = sorted(agreed, key=lambda one: _lr_codec(one) != codec)
+    return True
+
+
 def _lr_codec(parameters: RTCRtpCodecParameters | None) -> LrCodec | None:
     name = "" if parameters is None else parameters.mimeType.lower()
     return _LR_CODECS.get(name)

@@ -18,6 +18,7 @@ from gemino.call.incoming import Incoming
 from gemino.call.link import Link
 from gemino.call.options import PeerOptions
 from gemino.call.outgoing import Outgoing
+from gemino.call.plain import PlainConversation
 from gemino.call.signaling import SignalingClient
 from gemino.errors import CallError
 from gemino.wire import Message
@@ -48,7 +49,7 @@ class Peer:
         self.options = options
         self.outgoing: Outgoing | None = None
         self.incoming: Incoming | None = None
-        self.conversation: Conversation | None = None
+        self.conversation: Conversation | PlainConversation | None = None
         self._status = status
         self._waiting = waiting
         self._early: list[bytes | str] = []
@@ -109,11 +110,16 @@ class Peer:
 
     async def _talk(self) -> None:
         """From Hello to the last Bye."""
-        self.conversation = talk = Conversation(
-            self.options, self.outgoing, self.incoming, time.monotonic()
-        )
+        talk: Conversation | PlainConversation
+        now, halves = time.monotonic(), (self.outgoing, self.incoming)
+        if self._link.gemino:
+            talk = Conversation(self.options, *halves, now)
+        else:
+            talk = PlainConversation(*halves, now)
+        self.conversation = talk
         self._open_files(time.monotonic())  # before Hello: media may follow at once
-        self._say([talk.hello()])
+        if isinstance(talk, Conversation):
+            self._say([talk.hello()])
         for data in self._early:
             self._on_message(data)
         status_at = time.monotonic()
@@ -160,6 +166,11 @@ class Peer:
         sent = None if self.outgoing is None else self.outgoing.counters.traffic
         received = None if self.incoming is None else self.incoming.counters.traffic
         await self._link.measure(sent, received)
+        if isinstance(self.conversation, PlainConversation):
+            ended, now = self._link.ended, time.monotonic()
+            self.conversation.heard(self._link.datagrams, now, ended=ended)
+            if self.outgoing is not None and self._link.video_lost is not None:
+                self.outgoing.on_loss(self._link.video_lost)
 
     async def _close(self) -> None:
         """Take leave, close the connection and finish the files."""

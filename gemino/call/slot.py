@@ -37,6 +37,10 @@ class LrSlot(Encoder):
         self._encode = encode
         self._picture_id = 0
 
+    def hand_over(self, encode: EncodePicture, codec: LrCodec) -> None:
+        """Run `encode` from now on, which gives `codec`; before media flows."""
+        self._encode, self.codec = encode, codec
+
     def encode(self, frame: object, force_keyframe: bool = False) -> tuple[list[bytes], int]:
         assert isinstance(frame, av.VideoFrame)
         assert frame.pts is not None
