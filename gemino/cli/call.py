@@ -169,6 +169,7 @@ def call(
     output: _Output = None,
     record: outputs.Record = None,
     show: outputs.Show = False,
+    virtual_camera: outputs.VirtualCamera = False,
     kbps: _Kbps = 15.0,
     size: _Size = 512,
     model: _Model = "generic-s",
@@ -215,7 +216,7 @@ def call(
     if time_code and source is not None:
         source = TimeCoded(source)
     _check_outputs(output, record_lossless)
-    outputs.check(loopback_clip, record)
+    outputs.check(loopback_clip, record, virtual_camera=virtual_camera)
     from gemino.cli import live, meeting
 
     if loopback_clip is not None:
@@ -234,7 +235,13 @@ def call(
         output=output,
         lossless=record_lossless,
         displays=ctx.with_resource(
-            outputs.opened(size, show=show, record=record, both=source is not None)
+            outputs.opened(
+                size,
+                show=show,
+                record=record,
+                both=source is not None,
+                virtual_camera=virtual_camera,
+            )
         ),
         frame_log=frame_log,
         stats=stats,

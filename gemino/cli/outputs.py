@@ -23,9 +23,16 @@ Record = Annotated[
     typer.Option(metavar="FILE.mp4", help="Write the call: both pictures, both people's sound."),
 ]
 
+VirtualCamera = Annotated[
+    bool,
+    typer.Option("--virtual-camera", help="Be a camera for other programs: the other side's face."),
+]
 
-def check(loopback_clip: str | None, record: Path | None) -> None:
+
+def check(loopback_clip: str | None, record: Path | None, *, virtual_camera: bool) -> None:
     """Raise an error for outputs that cannot be, before anything starts."""
+    if virtual_camera and loopback_clip is not None:
+        raise CallError("--virtual-camera is for calls of two: leave --loopback out")
     if record is None:
         return
     if loopback_clip is not None:
@@ -38,12 +45,13 @@ def check(loopback_clip: str | None, record: Path | None) -> None:
 
 @contextlib.contextmanager
 def opened(
-    size_px: int, *, show: bool, record: Path | None, both: bool
+    size_px: int, *, show: bool, record: Path | None, both: bool, virtual_camera: bool
 ) -> Iterator[tuple["Display", ...]]:
     """The displays that are asked for; raises MediaError where one cannot be had.
 
     both: our own pictures are recorded too.
     """
+    from gemino.call import virtual_camera as cameras
     from gemino.call.movie import CallMovie
     from gemino.call.window import Window
 
@@ -53,6 +61,11 @@ def opened(
             window = Window(size_px)
             stack.callback(window.close)
             displays.append(window)
+        if virtual_camera:
+            camera = cameras.VirtualCamera(size_px)
+            stack.callback(camera.close)
+            displays.append(camera)
+            typer.echo(f"the other side can be seen as the camera {camera.device}", err=True)
         if record is not None:
             movie = CallMovie(record, size_px, both=both)
             stack.callback(movie.close)
