@@ -9,9 +9,10 @@ from aiortc import RTCPeerConnection
 
 from gemino.call import timecode
 from gemino.call.audio import SoundPacket
-from gemino.call.display import ShownFrame
+from gemino.call.display import Listener, ShownFrame
 from gemino.call.hearing import Hearing
 from gemino.call.jitter import Packet, PictureBuffer, unwrap
+from gemino.call.lipsync import LipSync
 from gemino.call.options import PeerOptions
 from gemino.call.opus import Samples
 from gemino.call.payload import VideoTap, tap_audio
@@ -49,7 +50,10 @@ class Incoming:
         self._options = options
         self._buffer = PictureBuffer()
         self._references = ReferenceReceiver(MAX_REFERENCE_BYTES)
-        self._hearing = Hearing(self._write_sound)
+        self._hearing = Hearing(self._write_sound, options.speaker)
+        # A recording gets pictures as they come, and puts them in step by their times.
+        self._screens = [one for one in options.displays if not isinstance(one, Listener)]
+        self._lips = LipSync(self._show_live) if options.speaker and self._screens else None
         self._listeners = options.listeners
         self._capture: CaptureTime | None = None
         self._first_picture: int | None = None
@@ -95,6 +99,7 @@ class Incoming:
         self._take(now)
         self.counters.packets_lost = self._buffer.packets_lost
         self._hearing.tick(now)
+        self._keep_in_step()
         self.counters.audio_bytes = self._hearing.payload_bytes
         self.counters.audio_packets_lost = self._hearing.packets_lost
         if self.counters.references != self._used_references:
@@ -145,6 +150,8 @@ class Incoming:
         """Show and write what is there and finish the files; blocks."""
         self.viewer.close()
         self._hearing.close(time.monotonic())
+        if self._lips is not None:
+            self._lips.close()
         if self.recorder is not None:
             self.recorder.close()
 
@@ -201,6 +208,17 @@ class Incoming:
         if self.recorder is not None:
             self.recorder.write(samples)
 
+    def _keep_in_step(self) -> None:
+        """Let pictures and sound wait for one another."""
+        speaker, heard = self._options.speaker, self._hearing.heard()
+        if self._lips is not None and speaker is not None and heard is not None:
+            self._lips.heard(*heard)
+            speaker.hold_back(self._lips.hold_back_s(speaker.delay_s))
+
+    def _show_live(self, shown: ShownFrame) -> None:
+        for screen in self._screens:
+            screen.show(shown)
+
     def _show(self, shown: ShownFrame) -> None:
         """In the viewer's thread."""
         if self._capture is not None and self._options.local and not self._plain:
@@ -208,8 +226,13 @@ class Incoming:
             self.counters.latency_ms.add((shown.shown_s - taken_s) * 1000)
         if self._options.media.time_code:
             self._codes[shown.timestamp] = timecode.read(shown.frame)
-        for display in self._options.displays:
-            display.show(shown)
+        if self._lips is not None and self._capture is not None:
+            self._lips.put(shown, self._captured_s(shown.timestamp))
+        else:
+            self._show_live(shown)
+        for listener in self._options.displays:
+            if isinstance(listener, Listener):
+                listener.show(shown)
         if self.recorder is not None:
             self.recorder.write(shown)
 

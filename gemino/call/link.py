@@ -130,9 +130,10 @@ class Link:
 
     def _tell_sound_loss(self, entry: RTCStats) -> None:
         """Let sound be coded for the losses that the other peer reports."""
-        if isinstance(entry, RTCRemoteInboundRtpStreamStats) and entry.kind == "audio":
-            if self.outgoing is not None:
-                self.outgoing.on_sound_loss(entry.fractionLost / 256)
+        if not isinstance(entry, RTCRemoteInboundRtpStreamStats) or entry.kind != "audio":
+            return
+        if self.outgoing is not None:
+            self.outgoing.on_sound_loss(entry.fractionLost / 256)
 
     def send(self, data: bytes) -> None:
         """One message on the data channel; lost where that is closed."""

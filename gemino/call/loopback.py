@@ -90,6 +90,8 @@ def _peers(options: LoopbackOptions, url: str, folder: Path) -> list[_Peer]:
     shared += ["--runtime", media.runtime, "--device", media.device]
     shared += ["--fovea"] if media.fovea else []
     shared += ["--time-code"] if media.time_code else []
+    sound = ("--audio-kbps", media.sound.kbps), ("--audio-ptime", media.sound.packet_ms)
+    shared += [word for name, value in sound if value for word in (name, f"{value:g}")]
     if media.seconds is not None:
         shared += ["--seconds", f"{media.seconds:g}"]
     if options.stats is not None:
@@ -104,6 +106,7 @@ def _peers(options: LoopbackOptions, url: str, folder: Path) -> list[_Peer]:
     peers[0].arguments += [*clip, *(["--loop"] if options.loop else [])]
     output, lossless = options.output, options.record_lossless
     peers[1].arguments += ["--show"] if options.show else []
+    peers[1].arguments += ["--speaker", options.speaker] if options.speaker else []
     if output is None and lossless is None:
         output = folder / "received.mp4"  # a receiver receives into something
     for option, path in (("--output", output), ("--record-lossless", lossless)):

@@ -8,6 +8,7 @@ from gemino.call.display import Display, Listener
 from gemino.call.ice import IceOptions
 from gemino.call.sound_format import SoundOptions
 from gemino.call.sources import Source
+from gemino.call.speaker import Speaker
 from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX, LrCodec
 from gemino.errors import CallError
 from gemino.runtime import Device, Runtime
@@ -68,7 +69,7 @@ class PeerOptions:
     per frame sent or shown. stats: JSON lines, one a second. local: use 127.0.0.1 and nothing else;
     both peers are on this machine. supervised: leave when standard input closes. wait_s: how long
     to wait for the other peer. displays: open ones, for whoever opened them to close.
-    ice: STUN and TURN servers.
+    ice: STUN and TURN servers. speaker: an open one, to hear the other side, likewise.
     """
 
     room: str
@@ -85,6 +86,7 @@ class PeerOptions:
     wait_s: float = 120.0
     displays: tuple[Display, ...] = ()
     ice: IceOptions = field(default_factory=IceOptions)
+    speaker: Speaker | None = None
 
     def __post_init__(self) -> None:
         if self.source is None and not self.receives:
@@ -94,7 +96,7 @@ class PeerOptions:
 
     @property
     def receives(self) -> bool:
-        return bool(self.output or self.lossless or self.displays)
+        return bool(self.output or self.lossless or self.displays or self.speaker)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -110,7 +112,7 @@ class LoopbackOptions:
     media.seconds or for ever. record_lossless: lossless .mkv of every shown frame; beside it, with
     the suffix .jsonl, a line for each in the same order: source_index, source_time_s, shown_s,
     latency_ms, neural, lr_px. stats: JSON lines of both peers. port: of the signalling server, 0
-    for a free one. show: open a window on the receiver.
+    for a free one. show: open a window on the receiver. speaker: its loudspeaker, as --speaker.
     """
 
     clip: Path | None
@@ -121,6 +123,7 @@ class LoopbackOptions:
     port: int = 0
     loop: bool = False
     show: bool = False
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

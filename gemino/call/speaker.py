@@ -46,6 +46,11 @@ class Speaker:
         """A timestamp and when (time.monotonic) it sounds; None where nothing is played."""
         return self._heard
 
+    @property
+    def delay_s(self) -> float:
+        """Of what is played (`SoundPlayout.delay_s`)."""
+        return self.playout.delay_s
+
     def hold_back(self, seconds: float) -> None:
         """Play so much later than packets come, at least (`SoundPlayout.hold_back_s`)."""
         with self._lock:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
-from gemino.cli import connectivity, edge, outputs
+from gemino.cli import connectivity, edge, outputs, sound
 from gemino.cli.console import NO_MODEL, with_adapter
 from gemino.errors import CallError, MediaError
 
@@ -35,7 +35,7 @@ Examples:
 
   gemino-call --listen --camera --show --record call.mp4
 
-  gemino-call --camera list
+  gemino-call --camera list; gemino-call --mic list
 """
 
 app = edge.new_app(_EXAMPLES)
@@ -51,6 +51,8 @@ class _Command(edge.OptionalValues):
         "--camera": _FIRST_CAMERA,
         "--listen": _RANDOM_ROOM,
         "--loopback": _NO_CLIP,
+        "--mic": sound.DEFAULT,
+        "--speaker": sound.DEFAULT,
     }
 
 
@@ -170,7 +172,11 @@ def call(
     record: outputs.Record = None,
     show: outputs.Show = False,
     virtual_camera: outputs.VirtualCamera = False,
+    mic: sound.Mic = None,
+    speaker: sound.Speakers = None,
     kbps: _Kbps = 15.0,
+    audio_kbps: sound.AudioKbps = None,
+    audio_ptime: sound.AudioPtime = None,
     size: _Size = 512,
     model: _Model = "generic-s",
     adapter: _Adapter = None,
@@ -196,15 +202,20 @@ def call(
     supervised: _HiddenFlag = False,
 ) -> None:
     from gemino.call.options import LoopbackOptions, MediaOptions, PeerOptions  # --help is quick
+    from gemino.call.sound_format import SoundOptions
     from gemino.call.timecode import TimeCoded
 
     if camera == _LIST:
         _print_cameras()
         return
+    if sound.LIST in (mic, speaker):
+        sound.print_devices("input" if mic == sound.LIST else "output")
+        return
     named = with_adapter(model, adapter)
     network = None if named == NO_MODEL else named
     codec = lr_codec, runtime, fovea, time_code, device
-    media = MediaOptions(kbps, size, network, seconds, *codec)
+    rates = SoundOptions(audio_kbps, audio_ptime)
+    media = MediaOptions(kbps, size, network, seconds, *codec, sound=rates)
     _check_way(loopback_clip, peer, listen, server, token)
     ice = connectivity.options(
         *(ice_server, turn_secret, turn_user, turn_password, ice_policy),
@@ -215,13 +226,14 @@ def call(
         raise CallError("--time-code goes with --loopback: two machines have two clocks")
     if time_code and source is not None:
         source = TimeCoded(source)
+    source = sound.with_microphone(source, mic, camera, loopback_clip)
     _check_outputs(output, record_lossless)
     outputs.check(loopback_clip, record, virtual_camera=virtual_camera)
     from gemino.cli import live, meeting
 
     if loopback_clip is not None:
         played = None if test_pattern else Path(loopback_clip)
-        asked = (played, media, output, record_lossless, stats, port or 0, loop, show)
+        asked = (played, media, output, record_lossless, stats, port or 0, loop, show, speaker)
         live.run_loopback(LoopbackOptions(*asked), as_json=as_json)
         return
     told = connectivity.told(ice_server, turn_secret)
@@ -243,6 +255,7 @@ def call(
                 virtual_camera=virtual_camera,
             )
         ),
+        speaker=ctx.with_resource(sound.opened_speaker(speaker, shown=show)),
         frame_log=frame_log,
         stats=stats,
         local=local,

@@ -71,6 +71,7 @@ def invitation(options: PeerOptions, url: str) -> str:
     words += ["--token", options.token] if options.token is not None else []
     words += ["--local"] if options.local else []
     words += ["--size", str(media.size_px)] if media.size_px != MediaOptions().size_px else []
+    words += ["--audio-kbps", f"{media.sound.kbps:g}"] if media.sound.kbps else []
     words += ["--lr-codec", media.lr_codec] if media.lr_codec != "auto" else []
     words += ["--camera"] if options.receives else []
     words += ["-o", "received.mp4"] if options.source is not None else []
