@@ -14,6 +14,7 @@ from gemino.frames import Frame, resize
 from gemino.nn.generator import ReferenceFeatures
 from gemino.nn.model import build, rung_vector
 from gemino.runtime import ClassicalSynthesizer, Drawing, open_synthesizer
+from gemino.runtime.fullscale import Bands, Detail
 from gemino.runtime.programs import OnDevice, record, to_tensor
 from gemino.runtime.torch_runtime import Precision, TorchSynthesizer, load_network
 from gemino.zoo import ModelFiles, write_config
@@ -149,6 +150,23 @@ def test_memory_stays_bounded_whatever_a_peer_sends(files: ModelFiles) -> None:
             synthesizer.synthesize(picture(lr_px, seed), Sampling(lr_px), -5.0)
     assert len(synthesizer._holding) == REFERENCES_HELD
     assert len(synthesizer._holding._ready) <= 2 * REFERENCES_HELD
+
+
+def test_a_finer_coding_of_a_reference_takes_its_place(files: ModelFiles) -> None:
+    fine = picture(256, 1)
+    coarse = resize(resize(fine, 64), 256)
+    alone = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    alone.add_reference(fine)
+    both = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    both.add_reference(picture(256, 2))
+    both.add_reference(coarse)
+    small, sampling = picture(128, 1), Sampling(128)
+    before = both.synthesize(small, sampling, -5.0)
+    both.add_reference(fine)
+    assert len(both._holding) == 2
+    after = both.synthesize(small, sampling, -5.0)
+    assert np.array_equal(after, alone.synthesize(small, sampling, -5.0))
+    assert not np.array_equal(after, before)
 
 
 def test_each_picture_takes_its_detail_from_the_likest_reference(files: ModelFiles) -> None:
@@ -287,6 +305,7 @@ def test_the_program_for_gpus_draws_what_the_one_for_processors_draws(files: Mod
     """Run on a processor, where it launches its kernels one by one; its buffers are the same."""
     model = load_network(files)
     lr, told = picture(128, 2), torch.tensor([[0.3, 0.6, 1.0]])
+    details = [Detail(picture(256, seed), picture(128, seed)) for seed in (1, 2)]
     with torch.inference_mode():
         both = [
             model.encode_reference(
@@ -294,14 +313,14 @@ def test_the_program_for_gpus_draws_what_the_one_for_processors_draws(files: Mod
             )
             for seed in (1, 2)
         ]
-        plain, staged = record(model, both[0], 128), OnDevice(model, both[0], 128)
-        for features in (both[1], both[0]):  # one that its buffers do not begin with
-            wanted = plain(lr, told, plain.hold(features)).astype(int)
-            shown = staged(lr, told, staged.hold(features))
+        plain, staged = record(model, both[0], 128, Bands()), OnDevice(model, both[0], 128)
+        for at in (1, 0):  # first the one that its buffers do not begin with
+            wanted = plain(lr, told, plain.hold(both[at], details[at])).astype(int)
+            shown = staged(lr, told, staged.hold(both[at], details[at]))
             assert np.abs(shown - wanted).max() <= 1
-        assert np.array_equal(staged(lr, told, staged.hold(both[0])), shown)
+        assert np.array_equal(staged(lr, told, staged.hold(both[0], details[0])), shown)
         assert not np.shares_memory(shown, staged._picture_here.numpy())
-        assert list(staged.parts(lr, told, staged.hold(both[0]))) == [
+        assert list(staged.parts(lr, told, staged.hold(both[0], details[0]))) == [
             "upload",
             "network",
             "download",
@@ -315,7 +334,8 @@ def test_two_threads_share_the_program_for_gpus(files: ModelFiles) -> None:
         small = to_tensor(picture(128, 1), CPU)
         encoded = [model.encode_reference(to_tensor(r, CPU), small) for r in references]
         program = OnDevice(model, encoded[0], 128)
-        held = [program.hold(features) for features in encoded]
+        details = [Detail(each, picture(128, 1)) for each in references]
+        held = [program.hold(*each) for each in zip(encoded, details, strict=True)]
 
     def draw(number: int) -> Frame:
         with torch.inference_mode():

@@ -5,6 +5,11 @@ Three colours at full scale are the worst case for a library that is made for ma
 another. All arrays here are as pictures lie in memory, colours innermost.
 """
 
+import threading
+from collections import deque
+from dataclasses import dataclass
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +17,48 @@ from numpy.typing import NDArray
 from gemino.frames import Frame
 
 Plane = NDArray[np.float32]
+_BANDS_KEPT = 2
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Detail:
+    """What a reference shows beyond its LR picture. picture: [S, S, 3], lr: [s, s, 3], uint8."""
+
+    picture: Frame
+    lr: Frame
+
+    def band(self) -> Plane:
+        """The reference's high-frequency band, [S, S, 3] in -255..255."""
+        size = self.picture.shape[0]
+        way = cv2.INTER_AREA if self.lr.shape[0] > size else cv2.INTER_LINEAR
+        upsampled = cv2.resize(self.lr.astype(np.float32), (size, size), interpolation=way)
+        return np.asarray(cv2.subtract(self.picture, upsampled, dtype=cv2.CV_32F), np.float32)
+
+
+class Bands:
+    """The bands of the references in use; several threads may ask.
+
+    At 1024 px one takes 12.6 MB and 4 ms to make, so that those of all references are not kept.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: deque[tuple[Detail, Plane]] = deque(maxlen=_BANDS_KEPT)
+
+    def of(self, detail: Detail) -> Plane:
+        """The band of `detail`, not to be written to."""
+        with self._lock:
+            for made, band in self._made:
+                if made is detail:
+                    return band
+            band = detail.band()
+            self._made.append((detail, band))
+            return band
+
+
+@lru_cache(maxsize=2)
 def grid(size_px: int) -> Plane:
-    """Each pixel's own place, [S, S, 2] as (x, y)."""
+    """Each pixel's own place, [S, S, 2] as (x, y); not to be written to."""
     line = np.arange(size_px, dtype=np.float32)
     return np.stack(np.meshgrid(line, line), axis=-1)
 
@@ -27,10 +70,13 @@ def warp_band(band: Plane, flow: Plane, gate: Plane, places: Plane) -> Plane:
     thirty-second of a pixel.
     """
     size = band.shape[:2]
-    source = cv2.add(cv2.resize(flow, size, interpolation=cv2.INTER_LINEAR), places)
+    source = cv2.resize(flow, size, interpolation=cv2.INTER_LINEAR)
+    cv2.add(source, places, dst=source)
     warped = cv2.remap(band, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    del source  # each of these is megabytes
     weight = cv2.resize(gate, size, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(cv2.multiply(warped, cv2.merge([weight, weight, weight])), np.float32)
+    weights = cv2.merge([weight, weight, weight])
+    return np.asarray(cv2.multiply(warped, weights, dst=weights), np.float32)
 
 
 def compose(lr: Frame, band: Plane, blocks: Plane) -> Frame:
@@ -42,11 +88,12 @@ def compose(lr: Frame, band: Plane, blocks: Plane) -> Frame:
     size = band.shape[0]
     quarter = blocks.shape[0]
     cells = blocks.reshape(quarter, quarter, 4, 4, 3).transpose(0, 2, 1, 3, 4)
-    detail = cv2.add(band, np.ascontiguousarray(cells).reshape(size, size, 3))
+    picture = np.ascontiguousarray(cells).reshape(size, size, 3)
+    cv2.add(band, picture, dst=picture)
     way = cv2.INTER_AREA if lr.shape[0] > size else cv2.INTER_LINEAR
     upsampled = cv2.resize(lr.astype(np.float32), (size, size), interpolation=way)
-    picture = cv2.add(upsampled, detail)
+    cv2.add(upsampled, picture, dst=picture)
     # Rounds and saturates, but takes what is negative for positive. (`add` can write uint8 of
     # its own accord, from two floats at forty times the time.)
-    _, picture = cv2.threshold(picture, 0, 0, cv2.THRESH_TOZERO)
+    cv2.threshold(picture, 0, 0, cv2.THRESH_TOZERO, dst=picture)
     return np.asarray(cv2.convertScaleAbs(picture), np.uint8)

@@ -17,7 +17,7 @@ from gemino.frames import Frame, resize
 from gemino.graphs import GRAPH_NAMES, Graphs
 from gemino.rate import rung_vector
 from gemino.runtime.base import Drawing
-from gemino.runtime.fullscale import Plane, compose, grid, warp_band
+from gemino.runtime.fullscale import Bands, Detail, Plane, compose, grid, warp_band
 from gemino.runtime.holding import HoldingSynthesizer
 from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.views import view
@@ -36,10 +36,10 @@ _QUIET = 4  # only what is fatal; everything else arrives as an exception
 
 
 class _Held(NamedTuple):
-    """A reference's features by name, and its high-frequency band [S, S, 3] in 0..255."""
+    """A reference's features by name, and what its high-frequency band is made from."""
 
     features: dict[str, Array]
-    band: Plane
+    detail: Detail
 
 
 class OnnxSynthesizer(HoldingSynthesizer[_Held]):
@@ -69,6 +69,7 @@ class OnnxSynthesizer(HoldingSynthesizer[_Held]):
         keep_freed_memory()
         cv2.setNumThreads(threads)  # for the whole process: OpenCV knows no other way
         self._places = grid(output_px)
+        self._bands = Bands()
         self.graphs: dict[str, Graph] = {name: _open(stored, name, threads) for name in GRAPH_NAMES}
         self._warm_up(stored)
 
@@ -90,7 +91,7 @@ class OnnxSynthesizer(HoldingSynthesizer[_Held]):
             "told": np.array([told], np.float32),
         }
         flow, gate, fused = self.graphs["align"](seen | held.features)
-        band = warp_band(held.band, flow, gate, self._places)
+        band = warp_band(self._bands.of(held.detail), flow, gate, self._places)
         (blocks,) = self.graphs["draw"]({"fused": fused, "band": _batch(band)})
         return compose(lr, band, blocks)
 
@@ -100,16 +101,16 @@ class OnnxSynthesizer(HoldingSynthesizer[_Held]):
         sampling: Sampling,
         drawing: Drawing,  # noqa: ARG002 - there is one
     ) -> _Held:
-        pixels = reference.astype(np.float32)
-        lr = glimpse(reference, sampling).astype(np.float32)
+        small = glimpse(reference, sampling)
+        lr = small.astype(np.float32)
         seen = {
-            "reference": _batch(pixels),
+            "reference": _batch(reference.astype(np.float32)),
             "lr_coarse": _batch(view(lr, COARSE_PX)),
             "lr_quarter": _batch(view(lr, self.output_px // 4)),
         }
         features = self.graphs["encode"](seen)
         named = dict(zip(FEATURES, features, strict=True))
-        return _Held(named, pixels - view(lr, self.output_px))
+        return _Held(named, Detail(reference, small))
 
     def _warm_up(self, stored: Graphs) -> None:
         """Make one picture of noise: a graph that does not fit says so now, not in a call."""

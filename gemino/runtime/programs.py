@@ -20,7 +20,7 @@ from gemino.frames import Frame
 from gemino.nn.generator import ReferenceFeatures
 from gemino.nn.model import GeminoNet
 from gemino.nn.motion import Pyramid
-from gemino.runtime.fullscale import Plane, compose, grid, warp_band
+from gemino.runtime.fullscale import Bands, Detail, compose, grid, warp_band
 
 Parts = dict[str, Callable[[], object]]
 _Traced = Callable[..., tuple[Tensor, ...]]
@@ -32,19 +32,18 @@ _WARM_UP_RUNS = 2
 class Held(NamedTuple):
     """A reference's features as a program takes them.
 
-    tensors: what goes into the recorded program. band: on a CPU, the high-frequency band as
-    [S, S, 3] in 0..255.
+    tensors: what goes into the recorded program. detail: what goes past it, on a CPU.
     """
 
     tensors: tuple[Tensor, ...]
-    band: Plane | None
+    detail: Detail
 
 
 class Program(Protocol):
     """Makes frames of one LR size."""
 
-    def hold(self, features: ReferenceFeatures) -> Held:
-        """Make `features` ready, once for each reference."""
+    def hold(self, features: ReferenceFeatures, detail: Detail) -> Held:
+        """Make a reference's features and detail ready, once for each."""
 
     def __call__(self, lr: Frame, told: Tensor, held: Held) -> Frame:
         """The picture uint8 [S, S, 3] for `lr` [s, s, 3] and a reference.
@@ -56,10 +55,14 @@ class Program(Protocol):
         """The steps of that call by name, in order; each can be repeated alone, to be timed."""
 
 
-def record(model: GeminoNet, features: ReferenceFeatures, lr_px: int) -> Program:
-    """The frame program of `model` for this LR size and the device that `features` are on."""
-    device = features.band.device
-    return (_OnCpu if device.type == "cpu" else OnDevice)(model, features, lr_px)
+def record(model: GeminoNet, features: ReferenceFeatures, lr_px: int, bands: Bands) -> Program:
+    """The frame program of `model` for this LR size and the device that `features` are on.
+
+    bands: kept of the references in use, by all programs together.
+    """
+    if features.band.device.type == "cpu":
+        return _OnCpu(model, features, lr_px, bands)
+    return OnDevice(model, features, lr_px)
 
 
 def to_tensor(frame: Frame, device: torch.device) -> Tensor:
@@ -71,8 +74,11 @@ def to_tensor(frame: Frame, device: torch.device) -> Tensor:
 class _OnCpu:
     """Two recorded halves, and full scale by OpenCV."""
 
-    def __init__(self, model: GeminoNet, features: ReferenceFeatures, lr_px: int) -> None:
+    def __init__(
+        self, model: GeminoNet, features: ReferenceFeatures, lr_px: int, bands: Bands
+    ) -> None:
         size = features.band.shape[-1]
+        self._bands = bands
         self._places = grid(size)
         lr, told = torch.zeros(1, 3, lr_px, lr_px), torch.zeros(1, 3)
         inputs = (lr, told, *_small(features))
@@ -81,20 +87,18 @@ class _OnCpu:
         band = torch.zeros(1, size, size, 3).permute(0, 3, 1, 2)
         self._draw = _trace(_Draw(model), (fused, band))
 
-    def hold(self, features: ReferenceFeatures) -> Held:
-        band = features.band[0].permute(1, 2, 0) * 255
-        return Held(_small(features), band.contiguous().numpy())
+    def hold(self, features: ReferenceFeatures, detail: Detail) -> Held:
+        return Held(_small(features), detail)
 
     def __call__(self, lr: Frame, told: Tensor, held: Held) -> Frame:
-        assert held.band is not None
         flow, gate, fused = self._align(to_tensor(lr, _CPU), told, *held.tensors)
-        band = warp_band(held.band, flow.numpy(), gate.numpy(), self._places)
+        to_warp = self._bands.of(held.detail)
+        band = warp_band(to_warp, flow.numpy(), gate.numpy(), self._places)
         (blocks,) = self._draw(fused, torch.from_numpy(band).permute(2, 0, 1)[None])
         return compose(lr, band, blocks.numpy())
 
     def parts(self, lr: Frame, told: Tensor, held: Held) -> Parts:
-        assert held.band is not None
-        to_warp = held.band
+        to_warp = self._bands.of(held.detail)
         inputs = (to_tensor(lr, _CPU), told, *held.tensors)
         flow, gate, fused = self._align(*inputs)
         band = warp_band(to_warp, flow.numpy(), gate.numpy(), self._places)
@@ -133,8 +137,8 @@ class OnDevice:
         self._draw = self._captured() if on_cuda else self._run
         self._picture = self._draw()
 
-    def hold(self, features: ReferenceFeatures) -> Held:
-        return Held((features.band, *_small(features)), None)
+    def hold(self, features: ReferenceFeatures, detail: Detail) -> Held:
+        return Held((features.band, *_small(features)), detail)
 
     def __call__(self, lr: Frame, told: Tensor, held: Held) -> Frame:
         with self._lock:

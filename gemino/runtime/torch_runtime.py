@@ -21,8 +21,9 @@ from gemino.nn.adapter import from_arrays, merged
 from gemino.nn.model import GeminoNet, build
 from gemino.rate import rung_vector
 from gemino.runtime.base import Drawing
+from gemino.runtime.fullscale import Bands, Detail
 from gemino.runtime.holding import HoldingSynthesizer
-from gemino.runtime.memory import keep_freed_memory
+from gemino.runtime.memory import give_back_memory, keep_freed_memory
 from gemino.runtime.programs import Held, Parts, Program, record, to_tensor
 from gemino.runtime.timings import frame_s
 from gemino.sampling import glimpse
@@ -67,6 +68,7 @@ class TorchSynthesizer(HoldingSynthesizer[Held]):
         self.name = files.title
         super().__init__(output_px, (Drawing(self.name, output_px),))
         self.device = _device(device)
+        self._bands = Bands()
         self._threads = threads
         self._fresh = fresh
         keep_freed_memory()
@@ -82,6 +84,7 @@ class TorchSynthesizer(HoldingSynthesizer[Held]):
         self.drawings = self._drawings(lighter)
         self._holding = self._hold_none()
         self._frame_s(self.drawings[0], 1)  # the first frame of a call should not take a second
+        give_back_memory()
 
     def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
         """The picture [output_px, output_px, 3] for `lr` [s, s, 3] uint8, straightened.
@@ -125,8 +128,9 @@ class TorchSynthesizer(HoldingSynthesizer[Held]):
                 to_tensor(reference, self.device), to_tensor(lr, self.device)
             )
             if key not in self._programs:
-                self._programs[key] = record(model, features, lr.shape[0])
-            return self._programs[key].hold(features)
+                self._programs[key] = record(model, features, lr.shape[0], self._bands)
+                give_back_memory()
+            return self._programs[key].hold(features, Detail(reference, lr))
 
     def _use(self, models: Mapping[str, GeminoNet], precision: Precision) -> None:
         """Run `models` in this format: cast once, rather than at every layer of every frame."""
