@@ -92,7 +92,9 @@ class Incoming:
         self._started_at = now
         options = self._options
         movies = [path for path in (options.output, options.lossless) if path is not None]
-        self.recorder = Recorder(movies, options.media.size_px, with_audio=with_audio)
+        keep_log = options.frame_log is not None
+        side = options.media.size_px
+        self.recorder = Recorder(movies, side, with_audio=with_audio, keep_log=keep_log)
 
     def tick(self, now: float) -> list[Message]:
         """To be called often: gives up what is lost for good, and returns what is to be said."""

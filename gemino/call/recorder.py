@@ -3,6 +3,7 @@
 import json
 import queue
 import threading
+from array import array
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,12 +23,16 @@ class Recorder:
     """Writes shown frames and sound in a thread of its own; too many frames hold the caller back.
 
     movies: .mp4 or .mkv files that all get the same frames; .mp4 ones get the sound too.
-    failure: what went wrong in the thread, if anything; from then on nothing is written.
+    keep_log: of every frame; a call may last for hours. failure: what went wrong in the thread, if
+    anything; from then on nothing is written.
     """
 
-    def __init__(self, movies: list[Path], size_px: int, *, with_audio: bool) -> None:
+    def __init__(
+        self, movies: list[Path], size_px: int, *, with_audio: bool, keep_log: bool = True
+    ) -> None:
         self.failure: MediaError | None = None
-        self.log: list[LogRow] = []
+        self._keep_log = keep_log
+        self._log = array("d")
         self._queue: queue.Queue[ShownFrame | Samples | None] = queue.Queue()
         self._room = threading.Semaphore(_DEPTH)
         self._writers = []
@@ -43,6 +48,15 @@ class Recorder:
         if isinstance(item, ShownFrame):
             self._room.acquire()
         self._queue.put(item)
+
+    @property
+    def log(self) -> list[LogRow]:
+        """A row for each frame written: timestamp, shown_s, neural, lr_px."""
+        rows = zip(*(self._log[at::4] for at in range(4)), strict=True)
+        return [
+            {"timestamp": int(at), "shown_s": s, "neural": bool(neural), "lr_px": int(px)}
+            for at, s, neural, px in rows
+        ]
 
     def close(self) -> None:
         """Write what is queued and finish the files; a second call does nothing."""
@@ -70,14 +84,8 @@ class Recorder:
             return
         for writer, _ in self._writers:
             writer.write(item.frame, item.media_time_s)
-        self.log.append(
-            {
-                "timestamp": item.timestamp,
-                "shown_s": item.shown_s,
-                "neural": item.neural,
-                "lr_px": item.lr_px,
-            }
-        )
+        if self._keep_log:
+            self._log.extend((item.timestamp, item.shown_s, item.neural, item.lr_px))
 
     def _finish(self, writer: MovieWriter) -> None:
         try:
