@@ -229,6 +229,20 @@ class SoundTime(Message):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class MediaState(Message):
+    """What its sender lets the other side see and hear from now on; both, as long as none came.
+
+    sends_picture: False while its camera is off: the last picture stands. sends_sound: False while
+    its microphone is. A peer that does not know this message drops it, and shows the same.
+    """
+
+    TYPE: ClassVar[int] = 12
+
+    sends_picture: Annotated[bool, Flag()]
+    sends_sound: Annotated[bool, Flag()]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Bye(Message):
     """The sender of this leaves, for `reason`; nothing follows it."""
 
@@ -248,6 +262,7 @@ MESSAGES: tuple[type[Message], ...] = (
     Stats,
     CaptureTime,
     SoundTime,
+    MediaState,
     Bye,
 )
 _BY_TYPE = {message.TYPE: message for message in MESSAGES}

@@ -82,6 +82,11 @@ VECTORS: list[tuple[str, wire.Message, str]] = [
         wire.SoundTime(48_000, 1_000_000),
         "SoundTime(rtp_timestamp=48000, captured_us=1000000)",
     ),
+    (
+        "0c 00 01",
+        wire.MediaState(sends_picture=False, sends_sound=True),
+        "MediaState(sends_picture=False, sends_sound=True)",
+    ),
     ("0a 07 61752072c3a976", wire.Bye("au rév"), "Bye(reason='au rév')"),
 ]
 NAMES = [type(message).__name__ for _, message, _ in VECTORS]

@@ -24,6 +24,7 @@ from gemino.call.stats import Counters, kbps
 from gemino.errors import GeminoError
 from gemino.wire import (
     CaptureTime,
+    MediaState,
     Message,
     ReferenceChunk,
     ReferenceOffer,
@@ -140,6 +141,9 @@ class Incoming:
         if isinstance(message, CaptureTime):
             self._capture = message
             self._place_sound()
+        elif isinstance(message, MediaState):
+            self.counters.picture_off = not message.sends_picture
+            self.counters.sound_off = not message.sends_sound
         elif isinstance(message, SoundTime):
             self._hearing.tell(message, time.monotonic())
         return []

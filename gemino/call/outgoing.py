@@ -30,6 +30,7 @@ from gemino.errors import CallError, GeminoError
 from gemino.wire import (
     CaptureTime,
     KeyframeWish,
+    MediaState,
     Message,
     ReferenceAck,
     ReferenceHave,
@@ -87,6 +88,7 @@ class Outgoing:
         self._ended_at: float | None = None
         self._told_at: float | None = None
         self._told_sound = False
+        self._told_state = MediaState(sends_picture=True, sends_sound=True)
         self._reported = (0, 0)
 
     @property
@@ -149,6 +151,32 @@ class Outgoing:
         self._pictures = PlainPictures(self._adaptation.budget.rung, self.fps, self.counters)
         self._lr.hand_over(self._pictures.encode, "vp8")
 
+    def mute(self, on: bool) -> None:
+        """Let the other side hear nothing, or hear us again."""
+        self.counters.sound_off = on
+        if self.audio is not None:
+            self.audio.muted = on
+
+    def hide(self, on: bool) -> None:
+        """Let the other side see no more of the source than it has seen, or see it again."""
+        self.counters.picture_off = self.video.hidden = on
+
+    def switch(self, feed: Feed) -> None:
+        """Send `feed` instead, in mid-call; ours to close from now on.
+
+        Raises CallError where what was sent has come to its end.
+        """
+        if self.video.readyState != "live":
+            feed.close()
+            raise CallError("what was sent has ended: call again to send something else")
+        before, self._feed = self._feed, feed
+        self.video.switch(feed.pictures, feed.clock)
+        if self.audio is not None:
+            self.audio.switch(feed.sound)
+        elif feed.sound is not None:
+            logger.warning("this call began without sound: that of the new source is not sent")
+        before.close()
+
     def on_loss(self, packets_lost: int) -> None:
         """Take how many of our packets of video have been lost since the call's start."""
         lost, sent = self._reported
@@ -189,7 +217,7 @@ class Outgoing:
             logger.info("LR stream now %s", budget.rung)
             self._references.pace_kbps = budget.reference_pace_kbps
             self._pictures.set_rung(budget.rung)
-        return messages + self._times(now)
+        return messages + self._times(now) + self._state()
 
     def receive(self, message: Message) -> None:
         """Take what the other peer says about our stream; raises WireError."""
@@ -225,6 +253,15 @@ class Outgoing:
     def _show_self(self, frame: SourceFrame) -> None:
         for display in self._displays:
             display.show_self(frame.frame, self.clock.start_s + frame.time_s)
+
+    def _state(self) -> list[Message]:
+        """What the other side is to know of our switches, where they have changed."""
+        counters = self.counters
+        state = MediaState(not counters.picture_off, not counters.sound_off)
+        if state == self._told_state:
+            return []
+        self._told_state = state
+        return [state]
 
     def _times(self, now: float) -> list[Message]:
         messages: list[Message] = []

@@ -20,6 +20,7 @@ from gemino.call.options import PeerOptions
 from gemino.call.outgoing import Outgoing
 from gemino.call.plain import PlainConversation
 from gemino.call.signaling import SignalingClient
+from gemino.call.sources import Source
 from gemino.errors import CallError
 from gemino.wire import Message
 
@@ -59,6 +60,33 @@ class Peer:
     def stop(self) -> None:
         """Ask the call to end: `run` then closes its files and raises Interrupted."""
         self._stop.set()
+
+    def mute(self, on: bool) -> None:
+        """Send silence instead of sound, or sound again; from the event loop's thread."""
+        if self.outgoing is not None:
+            self.outgoing.mute(on)
+
+    def hide(self, on: bool) -> None:
+        """Switch the camera off for the other side, or on again; from the event loop's thread."""
+        if self.outgoing is not None:
+            self.outgoing.hide(on)
+
+    def pause(self, on: bool) -> None:
+        """Both at once."""
+        self.mute(on)
+        self.hide(on)
+
+    async def switch(self, source: Source) -> None:
+        """Send another source from now on; raises MediaError, CallError, and the old one stays."""
+        outgoing = self.outgoing
+        if outgoing is None or not outgoing.clock.running:
+            raise CallError("nothing is sent yet that could be switched")
+        media = self.options.media
+        left_s = None
+        if media.seconds is not None:
+            left_s = max(media.seconds - outgoing.clock.late_s(0.0), 0.0)
+        feed = await asyncio.to_thread(source.open, media.size_px, media.kbps, left_s)
+        outgoing.switch(feed)
 
     async def run(self) -> None:
         """Hold the call from join to Bye; raises a GeminoError where that fails, Interrupted."""

@@ -74,7 +74,8 @@ class Counters:
     frames_carried: those of `frames_neural` that show the detail of the last drawn one (`carry`).
     What the governor does to keep up: drawn_every: one picture in so many is drawn; drawn_px,
     drawn_by: how large and by which model, 0 and "" as long as that is as asked for. reference_at:
-    when the newest reference left, or was first used (time.monotonic).
+    when the newest reference left, or was first used (time.monotonic). picture_off, sound_off: its
+    sender has switched its camera or its microphone off.
     """
 
     frames: int = 0
@@ -98,10 +99,18 @@ class Counters:
     drawn_by: str = ""
     drawn_every: int = 1
     reference_at: float | None = None
+    picture_off: bool = False
+    sound_off: bool = False
     traffic: Traffic = field(default_factory=Traffic)
     coding_ms: Samples = field(default_factory=Samples)
     synthesize_ms: Samples = field(default_factory=Samples)
     latency_ms: Samples = field(default_factory=Samples)
+
+
+def switched_off(counters: Counters) -> str:
+    """What is off, for people: "", "camera off", "muted" or "camera off, muted"."""
+    words = ["camera off"] * counters.picture_off + ["muted"] * counters.sound_off
+    return ", ".join(words)
 
 
 def kbps(size_bytes: float, seconds: float) -> float:
@@ -218,6 +227,7 @@ class Meter:
         rates = self.measure(counters, now)
         payload = f"{rates.lr:5.1f} kbps LR +{rates.reference:5.1f} ref +{rates.sound:4.1f} sound"
         lr = f"LR {counters.lr_codec or '-'} {counters.lr_px} px"
+        lr = f"{off} | {lr}" if (off := switched_off(counters)) else lr
         shared = f"{payload} = {rates.wire:5.1f} on the wire | {lr}"
         if sends:
             coding = f"encode {counters.coding_ms.recent():4.1f} ms"

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Protocol, TypeVar
 
@@ -97,12 +97,21 @@ async def _next(source: _Waiting[Item_co]) -> Item_co | None:
     return await asyncio.get_running_loop().run_in_executor(None, source.get)
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A source in use. base_s: its clock's start, in seconds since the call's."""
+
+    pictures: Pictures
+    clock: MediaClock
+    base_s: float
+
+
 class VideoTrack(MediaStreamTrack):
     """A source's frames when they are due.
 
     sent: how many were handed over. latest: (index, time_s) of the last of them. log: the same of
     all of them where keep_log says so, else empty: a call may last for hours. watch: called with
-    each, on the event loop.
+    each, on the event loop. hidden: hand over none, though the source goes on.
     """
 
     kind = "video"
@@ -115,25 +124,42 @@ class VideoTrack(MediaStreamTrack):
         self.log: list[tuple[int, float]] = []
         self.failure: GeminoError | None = None
         self.watch: Callable[[SourceFrame], None] | None = None
+        self.hidden = False
         self._keep_log = keep_log
-        self._pictures = pictures
         self._clock = clock
+        self._running = _Running(pictures, clock, 0.0)
 
     @property
     def dropped(self) -> int:
         """Frames that were too late to be handed over."""
-        return self._dropped + self._pictures.dropped
+        return self._dropped + self._running.pictures.dropped
+
+    def switch(self, pictures: Pictures, clock: MediaClock) -> None:
+        """Hand over those of another source from now on, whose `clock` starts now."""
+        self._dropped = self.dropped
+        clock.start()
+        self._running = _Running(pictures, clock, clock.start_s - self._clock.start_s)
 
     async def recv(self) -> av.VideoFrame:
         await self._clock.wait()
         while True:
-            frame = await self._read()
-            late_s = self._clock.late_s(frame.time_s)
-            if late_s > MAX_LATE_S and self._pictures.ready():
-                self._dropped += 1
+            running = self._running
+            frame = await self._read(running.pictures)
+            if frame is not None:
+                late_s = running.clock.late_s(frame.time_s)
+                if late_s > MAX_LATE_S and running.pictures.ready():
+                    self._dropped += 1
+                    continue
+                if late_s < 0:
+                    await asyncio.sleep(-late_s)
+            if running is not self._running:
                 continue
-            if late_s < 0:
-                await asyncio.sleep(-late_s)
+            if frame is None:
+                self.stop()
+                raise MediaStreamError
+            if self.hidden:
+                continue
+            frame = replace(frame, time_s=frame.time_s + running.base_s)
             self.sent += 1
             self.latest = frame.index, frame.time_s
             if self._keep_log:
@@ -145,17 +171,13 @@ class VideoTrack(MediaStreamTrack):
             picture.time_base = VIDEO_TIME_BASE
             return picture
 
-    async def _read(self) -> SourceFrame:
+    async def _read(self, pictures: Pictures) -> SourceFrame | None:
         try:
-            frame = await _next(self._pictures)
+            return await _next(pictures)
         except GeminoError as error:
             logger.warning("%s", error)
             self.failure = error
-            frame = None
-        if frame is None:
-            self.stop()
-            raise MediaStreamError
-        return frame
+            return None
 
 
 class Sound(Protocol):
@@ -175,7 +197,7 @@ class AudioTrack(MediaStreamTrack):
     """A source's sound in blocks of `packet_ms`; one that cannot be read further ends early.
 
     packet_ms: may be changed until media flows. watch: called with each block and when it was
-    taken (time.monotonic), on the event loop.
+    taken (time.monotonic), on the event loop. muted: hand over silence, though the source goes on.
     """
 
     kind = "audio"
@@ -184,7 +206,8 @@ class AudioTrack(MediaStreamTrack):
         super().__init__()
         self.packet_ms = packet_ms
         self.watch: Callable[[Samples, float], None] | None = None
-        self._sound = sound
+        self.muted = False
+        self._sound: Sound | None = sound
         self._clock = clock
         self._position = 0
         self._rest = np.zeros(0, np.int16)
@@ -195,6 +218,8 @@ class AudioTrack(MediaStreamTrack):
         block = await self._read(wanted)
         due_s = start_s + (self._position + wanted) / SAMPLE_RATE_HZ
         await asyncio.sleep(max(due_s - time.monotonic(), 0))
+        if self.muted:
+            block = np.zeros(wanted, np.int16)
         if self.watch is not None:
             self.watch(block, start_s + self._position / SAMPLE_RATE_HZ)
         samples = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="s16", layout="mono")
@@ -203,14 +228,24 @@ class AudioTrack(MediaStreamTrack):
         self._position += wanted
         return samples
 
+    def switch(self, sound: Sound | None) -> None:
+        """Hand over that of another source from now on; silence where it has none."""
+        self._sound = sound
+        self._rest = np.zeros(0, np.int16)
+
     async def _read(self, wanted: int) -> Samples:
         """The next `wanted` samples; the last ones are filled up with silence."""
         while len(self._rest) < wanted:
+            sound = self._sound
+            if sound is None:
+                return np.zeros(wanted, np.int16)
             try:
-                block = await _next(self._sound)
+                block = await _next(sound)
             except GeminoError as error:
                 logger.warning("%s", error)
                 block = None
+            if sound is not self._sound:
+                continue
             if block is None:
                 if not len(self._rest):
                     self.stop()

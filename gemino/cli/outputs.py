@@ -76,8 +76,12 @@ def opened(
 def steer(peer: "Peer", loop: asyncio.AbstractEventLoop) -> None:
     """Let the keys pressed in a window act on the call."""
     from gemino.call.window import Window
+    from gemino.cli import keys
 
-    actions: dict[str, Callable[[], None]] = {"quit": peer.stop}
+    actions: dict[str, Callable[[], None]] = {
+        "quit": peer.stop,
+        "mute": lambda: keys.press(peer, "m"),
+    }
 
     def press(key: str) -> None:
         if (action := actions.get(key)) is not None:

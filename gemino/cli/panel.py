@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gemino.call.peer import Peer
-from gemino.call.stats import Counters, Meter, Rates, keeping_up
+from gemino.call.stats import Counters, Meter, Rates, keeping_up, switched_off
 
 WIDTH = 80
 _COLUMNS = ("", "LR stream", "fps", "LR", "ref", "sound", "= kbps", "on wire", "lost")
@@ -84,6 +84,9 @@ def _table(directions: tuple[Direction, ...]) -> Table:
 def _lines(shown: View, now: float) -> Iterator[str]:
     by_name = {direction.name: direction for direction in shown.directions}
     received, sent = by_name.get("received"), by_name.get("sent")
+    off = [f"{each.name}: {switched_off(each.counters)}" for each in shown.directions]
+    if told := [line for line in off if not line.endswith(": ")]:
+        yield f"off        {'; '.join(told)}"
     references = [f"{each.name} {each.reference(now)}" for each in shown.directions]
     yield f"reference  {', '.join(references)}"
     rtt_ms = sent.counters.traffic.rtt_ms if sent is not None else None

@@ -1,0 +1,49 @@
+"""Keys that steer a call from the terminal it runs in."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from gemino.call.peer import Peer
+
+HELP = "keys: m mute, v camera off, p pause, q quit"
+
+
+def press(peer: Peer, key: str) -> None:
+    """Do what `key` means; others mean nothing."""
+    counters = None if peer.outgoing is None else peer.outgoing.counters
+    if key == "q":
+        peer.stop()
+    elif counters is not None and key == "m":
+        peer.mute(not counters.sound_off)
+    elif counters is not None and key == "v":
+        peer.hide(not counters.picture_off)
+    elif counters is not None and key == "p":
+        peer.pause(not (counters.picture_off and counters.sound_off))
+
+
+@contextlib.contextmanager
+def listening(peer: Peer, loop: asyncio.AbstractEventLoop) -> Iterator[bool]:
+    """Take keys from standard input for a while, where that is a terminal; tells whether it is."""
+    if sys.platform == "win32" or not sys.stdin.isatty():
+        yield False
+        return
+    import termios
+    import tty
+
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+
+    def read() -> None:
+        for key in os.read(terminal, 64).decode("ascii", "ignore"):
+            press(peer, key.lower())
+
+    try:
+        tty.setcbreak(terminal, termios.TCSANOW)  # Ctrl-C stays what it is
+        loop.add_reader(terminal, read)
+        yield True
+    finally:
+        loop.remove_reader(terminal)
+        termios.tcsetattr(terminal, termios.TCSANOW, before)
