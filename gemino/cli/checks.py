@@ -19,6 +19,7 @@ from gemino.call.opus import OpusDecoder, OpusEncoder, OpusSettings, version
 from gemino.call.pattern import draw_pattern
 from gemino.call.receiver import REBUILDERS
 from gemino.cli.meeting import DEFAULT_PORT
+from gemino.cli.sound_checks import loudspeaker, microphone
 from gemino.config import LrCodec, Rung, Sampling
 from gemino.errors import GeminoError
 from gemino.frames import Frame
@@ -63,6 +64,8 @@ def run_checks(model: str | None, runtime: Runtime, seconds: float) -> Iterator[
         ("codecs", _codecs),
         ("sound", _sound),
         ("camera", _camera),
+        ("mic", microphone),
+        ("speaker", loudspeaker),
         ("udp", _udp),
         ("tcp", _tcp),
     ):
