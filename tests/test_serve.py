@@ -361,6 +361,13 @@ async def test_a_face_comes_back_and_the_page_is_told_how(server: PageServer) ->
     deadline = time.monotonic() + PATIENCE_S
     while (picture := await page.shown()).width != 2 * SIZE_PX:
         assert time.monotonic() < deadline, "the two pictures never came side by side"
+    # An LR stream is never larger than the picture, whatever the rate.
+    page.set(kbps=400, split=True, thumbnail=False)
+    await until(lambda: page.stats["lr_px"] == SIZE_PX, "a large LR stream")
+    page.set(kbps=6, split=True, thumbnail=False)
+    await until(lambda: page.stats["lr_px"] < SIZE_PX, "a small LR stream")
+    await page.shown()
+    assert page.ended is None
     page.channel.send('{"type": "bye"}')
     await page.connection.close()
 

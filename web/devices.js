@@ -86,6 +86,6 @@ export function meter(stream, show) {
   }, 100);
   return () => {
     clearInterval(timer);
-    context.close();
+    if (context.state !== "closed") context.close();
   };
 }

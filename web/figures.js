@@ -74,7 +74,7 @@ export class Figures {
 
 function sharp({ references, reference_age_s: age }) {
   if (!references) return "no sharp picture yet";
-  return `${references} sharp picture${references > 1 ? "s" : ""}, the last ${Math.round(age)} s ago`;
+  return `${references} sharp picture${references > 1 ? "s" : ""}, last ${Math.round(age)} s ago`;
 }
 
 function machine(stats) {

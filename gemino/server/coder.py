@@ -144,7 +144,8 @@ class Coder:
             self._plain = None
 
     def _paced(self, rung: Rung) -> Rung:
-        return replace(rung, video_kbps=min(rung.video_kbps * self._pace, MAX_KBPS))
+        kbps = min(rung.video_kbps * self._pace, MAX_KBPS)
+        return replace(rung, size_px=min(rung.size_px, self._size_px), video_kbps=kbps)
 
     def _send(self, reference: bytes, now: float) -> None:
         assert self._budget is not None
@@ -160,11 +161,9 @@ class Coder:
 
     def _code_plain(self, picture: Frame, timestamp: int, now: float) -> None:
         if self._plain is None:
-            rung = ladder(self._kbps, "vp8")
-            side = min(rung.size_px, self._size_px)
-            rung = self._paced(Rung("vp8", side, rung.video_kbps))
+            rung = self._paced(ladder(self._kbps, "vp8"))
             self._plain = LrEncoder(rung, _FPS), LrDecoder("vp8")
-            self.plain_px = side
+            self.plain_px = rung.size_px
         encoder, decoder = self._plain
         data = encoder.encode(resize(picture, self.plain_px)).data
         self.plain_rate.picture(len(data), now)

@@ -102,6 +102,7 @@ class RoundTrip:
         with self._changed:
             self._show = None
             self._settings = Settings()
+            self._failure = None
             self._waiting.clear()
             self._coder.close()
             self._coder = self._new_coder()
@@ -194,7 +195,6 @@ class RoundTrip:
             except Exception as error:  # a thread's edge: else the page would stand still
                 logger.debug("the coder failed", exc_info=True)
                 self._failure = CodecError(f"pictures cannot be coded any more: {error}")
-                return
 
     def _code(
         self, pictures: list[Picture], camera: CameraDecoder, coder: Coder, settings: Settings

@@ -1,0 +1,307 @@
+"""The page in a real browser: Chromium with a film for a camera, and a server beside it.
+
+Pictures are checked by their pixels. Screenshots of every state are in out/screenshots afterwards.
+"""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+
+import gemino.media
+from browser import (
+    CHROMIUM,
+    DESK,
+    PATIENCE_MS,
+    PHONE,
+    SIZE_PX,
+    Server,
+    fingerprint,
+    number,
+    open_browser,
+    pictures_flow,
+    serving,
+    start,
+    until,
+    visiting,
+    wait_for_number,
+    webcam,
+    write_film,
+)
+
+pytestmark = [
+    pytest.mark.skipif(
+        not CHROMIUM.exists(), reason=f"{CHROMIUM} is missing: apt-get install chromium"
+    ),
+    pytest.mark.timeout(240),
+]
+SCREENSHOTS = Path(__file__).parent.parent / "out" / "screenshots"
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("film") / "webcam.y4m"
+    write_film(path, webcam(SIZE_PX))
+    return path
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright, film: Path) -> Iterator[Browser]:
+    opened = open_browser(playwright, film)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+        assert not any("Traceback" in line for line in running.said), "".join(running.said)
+
+
+def save(page: Page, name: str) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def check_barriers(page: Page) -> None:
+    """No serious violation of the accessibility rules that axe-core knows."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    assert not serious, json.dumps(serious, indent=1)
+
+
+def test_a_face_comes_back_neurally_rebuilt(browser: Browser, server: Server) -> None:
+    with visiting(browser) as (page, errors):
+        page.goto(server.url)
+        page.wait_for_selector("body[data-camera]")
+        save(page, "lobby")
+        check_barriers(page)
+        start(page, server.url)
+        until(page, "text('badge').startsWith('Neural')")
+        wait_for_number(page, "n-fps", "n > 1")
+        wait_for_number(page, "n-delay", "n > 0")
+        # The same scene as the camera's, at the size that was asked for.
+        assert page.evaluate("document.getElementById('picture').width") == SIZE_PX
+        shown, sent = (np.array(fingerprint(page, one)) for one in ("picture", "self"))
+        assert np.abs(shown - sent).mean() < 30
+        assert shown.std() > 20
+        wait_for_number(page, "n-wire", "n > 0")
+        assert number(page, "n-wire") > number(page, "n-payload")
+        thumbnail = np.array(fingerprint(page, "thumbnail"))
+        assert np.abs(thumbnail - sent).mean() < 30
+        save(page, "live")
+        check_barriers(page)
+        assert errors == []
+
+
+def test_the_slider_changes_the_rate(browser: Browser, server: Server) -> None:
+    with visiting(browser) as (page, errors):
+        start(page, server.url)
+        page.focus("#rate")
+        page.keyboard.press("End")
+        assert page.inner_text("#rate-value") == "400 kbps"
+        until(page, "text('lr').includes('256')")
+        wait_for_number(page, "n-payload", "n > 45")
+        page.keyboard.press("Home")
+        assert page.inner_text("#rate-value") == "6 kbps"
+        until(page, "!text('lr').includes('256')")
+        wait_for_number(page, "n-payload", "n < 30")
+        pictures_flow(page)
+        assert errors == []
+
+
+def test_the_divider_lies_between_plain_vp8_and_gemino(browser: Browser, server: Server) -> None:
+    with visiting(browser, scheme="light") as (page, errors):
+        start(page, server.url)
+        page.keyboard.press("s")
+        divider = page.wait_for_selector("#divider")
+        assert divider is not None
+        until(page, "text('plain-label').match(/[1-9]/)")
+        assert "Plain VP8" in page.inner_text("#plain-label")
+        box = page.locator("#stage").bounding_box()
+        assert box is not None
+        middle = box["y"] + box["height"] / 2
+        page.mouse.move(box["x"] + box["width"] / 2, middle)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] / 4, middle, steps=3)
+        page.mouse.up()
+        assert divider.get_attribute("aria-valuenow") == "25"
+        divider.press("ArrowRight")
+        assert divider.get_attribute("aria-valuenow") == "27"
+        # One picture of the scene, not two side by side.
+        pictures_flow(page)
+        shown, sent = (np.array(fingerprint(page, one)) for one in ("picture", "self"))
+        assert np.abs(shown - sent).mean() < 30
+        save(page, "split")
+        check_barriers(page)
+        page.keyboard.press("s")
+        page.wait_for_selector("#divider", state="hidden")
+        pictures_flow(page)
+        assert errors == []
+
+
+_SENSES = """() => {
+  const context = new AudioContext(), heard = new AnalyserNode(context);
+  const sound = document.getElementById('remote').srcObject.getAudioTracks();
+  context.createMediaStreamSource(new MediaStream(sound)).connect(heard);
+  const samples = new Float32Array(heard.fftSize);
+  window.loudness = () => {
+    heard.getFloatTimeDomainData(samples);
+    return Math.max(...samples.map(Math.abs));
+  };
+  window.silence = async () => {  // the microphone beeps once a second
+    for (let at = 0; at < 75; at += 1) {
+      if (window.loudness() > 0.005) return false;
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    return true;
+  };
+  window.brightness = () => {
+    const shown = document.getElementById('picture');
+    const small = new OffscreenCanvas(8, 8).getContext('2d');
+    small.drawImage(shown, 0, 0, 8, 8);
+    const colours = small.getImageData(0, 0, 8, 8).data.filter((_, at) => at % 4 < 3);
+    return colours.reduce((sum, one) => sum + one) / colours.length;
+  };
+}"""
+
+
+def test_mute_and_camera_off_are_heard_and_seen(browser: Browser, server: Server) -> None:
+    with visiting(browser) as (page, errors):
+        start(page, server.url)
+        page.check("#hear")
+        until(page, "document.getElementById('remote').srcObject.getAudioTracks().length")
+        page.evaluate(_SENSES)
+        until(page, "window.loudness() > 0.01")
+        page.click("#mute")
+        assert page.get_attribute("#mute", "aria-pressed") == "true"
+        until(page, "window.silence()")
+        page.click("#hide")
+        until(page, "window.brightness() < 20")
+        page.click("#hide")
+        until(page, "window.brightness() > 40")
+        assert errors == []
+
+
+def test_reload_and_rejoin(browser: Browser, server: Server) -> None:
+    with visiting(browser) as (page, errors):
+        start(page, server.url)
+        page.reload()
+        start(page, server.url)
+        page.click("#leave")
+        page.wait_for_selector("body[data-state=lobby]")
+        page.click("#allow")
+        page.wait_for_selector("body[data-camera]")
+        page.click("#start")
+        page.wait_for_selector("body[data-state=live]")
+        pictures_flow(page)
+        assert errors == []
+
+
+def test_screenshot_and_recording(browser: Browser, server: Server, tmp_path: Path) -> None:
+    with visiting(browser) as (page, errors):
+        start(page, server.url)
+        with page.expect_download() as shot:
+            page.click("#shot")
+        shot.value.save_as(tmp_path / "shot.png")
+        (picture,) = gemino.media.read_frames(tmp_path / "shot.png")
+        assert picture.frame.shape == (SIZE_PX, SIZE_PX, 3)
+        page.click("#record")
+        until(page, "text('recording').match(/0:0[1-9]/)")
+        save(page, "recording")
+        with page.expect_download() as film:
+            page.click("#record")
+        film.value.save_as(tmp_path / "film.webm")
+        first = next(iter(gemino.media.read_frames(tmp_path / "film.webm")))
+        assert first.frame.shape == (SIZE_PX, SIZE_PX, 3)
+        assert errors == []
+
+
+def test_a_phone_shows_all_of_it(browser: Browser, server: Server) -> None:
+    with visiting(browser, PHONE) as (page, errors):
+        page.goto(server.url)
+        page.wait_for_selector("body[data-camera]")
+        save(page, "phone-lobby")
+        start(page, server.url)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+        for name in ("mute", "hide", "split", "shot", "record", "leave"):
+            box = page.locator(f"#{name}").bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= PHONE[0]
+            assert min(box["width"], box["height"]) >= 44
+        wait_for_number(page, "n-fps", "n > 1")
+        save(page, "phone-live")
+        check_barriers(page)
+        assert errors == []
+
+
+def test_a_camera_that_is_denied_is_said_in_words(
+    playwright: Playwright, film: Path, server: Server
+) -> None:
+    refusing = open_browser(playwright, film, allows=False)
+    with visiting(refusing, permissions=()) as (page, _errors):
+        page.goto(server.url)
+        page.click("#allow")
+        page.wait_for_selector("#trouble:visible")
+        assert "not allowed" in page.inner_text("#trouble")
+        assert page.is_disabled("#start")
+        save(page, "denied")
+        check_barriers(page)
+    refusing.close()
+
+
+def test_a_browser_without_webrtc_is_told(browser: Browser, server: Server) -> None:
+    with visiting(browser) as (page, errors):
+        page.add_init_script("delete window.RTCPeerConnection")
+        page.goto(server.url)
+        page.wait_for_selector("#trouble:visible")
+        assert "no WebRTC" in page.inner_text("#trouble")
+        assert errors == []
+
+
+def test_a_wrong_link_is_said_in_words(browser: Browser, server: Server) -> None:
+    with visiting(browser) as (page, _errors):
+        page.goto(f"http://127.0.0.1:{server.port}/#wrong")
+        page.wait_for_selector("body[data-camera]")
+        page.click("#start")
+        page.wait_for_selector("#trouble:visible")
+        assert "link is not valid" in page.inner_text("#trouble")
+        save(page, "wrong-link")
+
+
+def test_a_killed_server_is_noticed_and_a_new_one_joined(browser: Browser) -> None:
+    with visiting(browser, DESK) as (page, _errors):
+        with serving(model="none") as server:
+            start(page, server.url)
+            server.process.send_signal(signal.SIGKILL)
+            page.wait_for_selector("#trouble:visible")
+            assert "does not answer" in page.inner_text("#trouble")
+            save(page, "server-gone")
+            check_barriers(page)
+        with serving(server.port, model="none"):
+            page.wait_for_selector("body[data-state=live]", timeout=PATIENCE_MS)
+            page.wait_for_selector("#trouble", state="hidden")
+            pictures_flow(page)
+
+
+def test_a_stopped_server_says_goodbye(browser: Browser) -> None:
+    with visiting(browser) as (page, _errors), serving(model="none") as server:
+        start(page, server.url)
+        server.process.send_signal(signal.SIGINT)
+        page.wait_for_selector("#trouble:visible")
+        assert "was stopped" in page.inner_text("#trouble")
+        assert server.process.wait(PATIENCE_MS / 1000) == 0
