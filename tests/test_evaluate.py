@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from av.video.stream import VideoStream
 from typer.testing import CliRunner, Result
 
 from gemino.cli.main import app
-from gemino.errors import CodecError, GeminoError, MediaError
+from gemino.errors import CodecError, GeminoError, MediaError, RuntimeUnavailable
 from gemino.evaluation import bdrate, campaign, edition, results, tables
 from gemino.evaluation.bench import Bench, Record, Settings, Task
 from gemino.evaluation.edition import Outputs
@@ -371,6 +372,18 @@ def test_without_bd_rates_the_rest_is_published(
     path = tmp_path / "f.json"
     Outputs(json=path).publish(Results(QUICK.identity(), [_point("a", "vp8", 0.2)]))
     assert "bd_rate" not in json.loads(path.read_text())
+
+
+def test_what_runs_the_network_is_chosen_and_said(folder: Path) -> None:
+    (spec,) = parse("gemino", "generic-s")
+    settings = replace(QUICK, precision="float32")
+    clip = folder / "face.mp4"
+    record = Bench(settings).measure(Task(clip, clip.stem, 256, spec, 15.0))
+    assert record["runtime"] == "torch, cpu, float32"
+    assert settings.identity()["precision"] == "float32"
+    assert not Settings().identity().keys() & {"runtime", "precision"}
+    with pytest.raises(RuntimeUnavailable, match="no graphs"):
+        Bench(replace(settings, runtime="onnx")).measure(Task(clip, clip.stem, 256, spec, 15.0))
 
 
 def _changing(make: Callable[[Frame], Frame]) -> list[Frame]:

@@ -14,9 +14,10 @@ from gemino.frames import Frame, resize
 from gemino.nn.generator import ReferenceFeatures
 from gemino.nn.model import build, rung_vector
 from gemino.runtime import ClassicalSynthesizer, Drawing, open_synthesizer
+from gemino.runtime.base import Precision
 from gemino.runtime.fullscale import Bands, Detail
 from gemino.runtime.programs import OnDevice, record, to_tensor
-from gemino.runtime.torch_runtime import Precision, TorchSynthesizer, load_network
+from gemino.runtime.torch_runtime import TorchSynthesizer, load_network
 from gemino.zoo import ModelFiles, write_config
 from tiny_model import write_tiny_model
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from gemino.cli.console import console, progress, shown, sizes_px, with_adapter
 from gemino.config import MAX_KBPS, MIN_KBPS
 from gemino.errors import GeminoError
+from gemino.runtime import Precision, Runtime
 from gemino.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ def evaluate(
         Path | None,
         typer.Option(metavar="TASK", help="MediaPipe's face landmarker, for eyes and mouths."),
     ] = None,
+    runtime: Annotated[
+        Runtime, typer.Option(help="What runs the models; auto: onnx for an export, else torch.")
+    ] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="Number format of torch; auto: the faster one here.")
+    ] = "auto",
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes that measure.")] = 1,
     bd_kbps: Annotated[
         str, typer.Option(metavar="LOW,HIGH", help="Gemino's rates that BD-rates are over.")
@@ -104,9 +111,8 @@ def evaluate(
 
     strip_kbps = _STRIP_KBPS if _STRIP_KBPS in rates else rates[len(rates) // 2]
     outputs = Outputs(as_json, html, plots, strips, strip_kbps, (bounds[0], bounds[1]))
-    settings = Settings(
-        every, seconds, play_s, reference_bytes, vgg, landmarks, outputs.panels, strip_kbps
-    )
+    how = every, seconds, play_s, reference_bytes, vgg, landmarks, outputs.panels, strip_kbps
+    settings = Settings(*how, runtime, precision)
     if adapter is not None:
         model = ",".join(f"{one},{with_adapter(one, adapter)}" for one in split(model))
     tasks = plan(clips, sizes, parse(codecs, model), rates, more)

@@ -20,8 +20,9 @@ from gemino.evaluation.pictures import face_box, save, stacked
 from gemino.evaluation.regions import Faces, faces
 from gemino.evaluation.specs import NO_MODEL, Spec
 from gemino.frames import Frame
-from gemino.runtime import Synthesizer, open_synthesizer
+from gemino.runtime import Precision, Runtime, Synthesizer, open_synthesizer
 from gemino.runtime.perceptual import load_lpips
+from gemino.zoo import find
 
 _PANEL_MOMENTS = 3
 _DIGITS = 5
@@ -35,7 +36,8 @@ class Settings:
     """How to measure. every, seconds, play_s: see `clips.load`. reference_bytes: of Gemino.
 
     vgg, landmarks: weights, where wanted. panels: folder for pictures of the points that are asked
-    for `panel_kbps`, or at their floor.
+    for `panel_kbps`, or at their floor. runtime, precision: what runs Gemino's network; "auto" is
+    onnxruntime for an export, else torch, in the faster format.
     """
 
     every: int = 10
@@ -46,6 +48,8 @@ class Settings:
     landmarks: Path | None = None
     panels: Path | None = None
     panel_kbps: float = 0.0
+    runtime: Runtime = "auto"
+    precision: Precision = "auto"
 
     def check(self) -> None:
         """Raises ModelError for weights that are missing or damaged."""
@@ -63,6 +67,8 @@ class Settings:
             "reference_bytes": self.reference_bytes,
             "vgg": self.vgg is not None,
             "landmarks": self.landmarks is not None,
+            **({} if self.runtime == "auto" else {"runtime": self.runtime}),
+            **({} if self.precision == "auto" else {"precision": self.precision}),
         }
 
 
@@ -104,7 +110,8 @@ class Bench:
         """Code and measure; raises MediaError, CodecError or ModelError."""
         started = time.process_time()
         footage, found = self._footage(task)
-        codec = task.spec.open(self._synthesizer(task), self._settings.reference_bytes)
+        synthesizer = self._synthesizer(task)
+        codec = task.spec.open(synthesizer, self._settings.reference_bytes)
         coded = codec.run(footage, task.kbps)
         figures = self._judge.figures(coded, found)
         if self._settings.panels is not None:
@@ -117,6 +124,7 @@ class Bench:
             **identity(task),
             **rounded,
             "floor": coded.floor,
+            **({} if synthesizer is None else {"runtime": synthesizer.way}),
             **coded.details,
             "fps": round(float(footage.fps), 3),
             "frames": len(footage.pictures),
@@ -149,7 +157,13 @@ class Bench:
         key = (model, task.size_px)
         if self._opened is None or self._opened[0] != key:
             named = None if model == NO_MODEL else model
-            self._opened = (key, open_synthesizer(named, task.size_px))
+            runtime = self._settings.runtime
+            if runtime == "auto" and named is not None and find(named).graphs is None:
+                runtime = "torch"  # figures must not depend on what else somebody has exported
+            opened = open_synthesizer(
+                named, task.size_px, runtime=runtime, precision=self._settings.precision
+            )
+            self._opened = (key, opened)
         return self._opened[1]
 
     def _draw(self, task: Task, coded: Coded, found: Faces) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from gemino.errors import RuntimeUnavailable
-from gemino.runtime.base import ClassicalSynthesizer, Drawing, Synthesizer
+from gemino.runtime.base import ClassicalSynthesizer, Drawing, Precision, Synthesizer
 from gemino.runtime.choice import choose, lighter_than, open_graphs, open_torch, torch_is_there
 from gemino.zoo import find
 
@@ -12,6 +12,7 @@ __all__ = [
     "ClassicalSynthesizer",
     "Device",
     "Drawing",
+    "Precision",
     "Runtime",
     "Synthesizer",
     "open_synthesizer",
@@ -28,14 +29,15 @@ def open_synthesizer(
     threads: int = 1,
     runtime: Runtime = "auto",
     device: Device = "auto",
+    precision: Precision = "auto",
     live: bool = False,
 ) -> Synthesizer:
     """The model of that name or folder, ready to run; None: classical upsampling.
 
     threads: CPU threads of the network. runtime: "auto" runs an export (`gemino export`) with
     onnxruntime, and of any other model what `runtime.choice` finds to be in time; "classical"
-    upsamples whatever the model. device: of torch. live: have the lighter model of the family at
-    hand, where there is one. Raises ModelError where the model is missing or damaged,
+    upsamples whatever the model. device, precision: of torch. live: have the lighter model of the
+    family at hand, where there is one. Raises ModelError where the model is missing or damaged,
     RuntimeUnavailable where it cannot be run in this way. torch and onnxruntime are imported only
     where they are used.
     """
@@ -52,7 +54,7 @@ def open_synthesizer(
             raise RuntimeUnavailable(f"{files.path}: an export runs on a CPU; use --device cpu")
         return open_graphs(files, output_px, threads)
     lighter = lighter_than(files) if live else None
-    if runtime == "auto" and device in ("auto", "cpu"):
+    if runtime == "auto" and device in ("auto", "cpu") and precision == "auto":
         return choose(files, output_px, threads, device, lighter)
     torch_is_there()
-    return open_torch(files, output_px, threads, device, lighter)
+    return open_torch(files, output_px, threads, device, lighter, precision)

@@ -1,10 +1,12 @@
 """What rebuilds full-size pictures from LR pictures, and the way that always works."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from gemino.config import Sampling
 from gemino.frames import Frame, resize
+
+Precision = Literal["auto", "bfloat16", "float32"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.graphs import GraphPrecision
-from gemino.runtime.base import Synthesizer
+from gemino.runtime.base import Precision, Synthesizer
 from gemino.runtime.timings import cache_folder, frame_s
 from gemino.zoo import CONFIG, ModelFiles, find
 
@@ -143,12 +143,19 @@ def torch_is_there() -> None:
 
 
 def open_torch(
-    files: ModelFiles, output_px: int, threads: int, device: str, lighter: ModelFiles | None
+    files: ModelFiles,
+    output_px: int,
+    threads: int,
+    device: str,
+    lighter: ModelFiles | None,
+    precision: Precision = "auto",
 ) -> "TorchSynthesizer":
     """The model in torch; imports it."""
     from gemino.runtime.torch_runtime import TorchSynthesizer
 
-    return TorchSynthesizer(files, output_px, lighter=lighter, device=device, threads=threads)
+    return TorchSynthesizer(
+        files, output_px, lighter=lighter, device=device, threads=threads, precision=precision
+    )
 
 
 def open_graphs(files: ModelFiles, output_px: int, threads: int) -> "OnnxSynthesizer":

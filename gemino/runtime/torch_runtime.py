@@ -6,7 +6,6 @@ and slower on one that must emulate it, and a name on the box does not tell whic
 
 import copy
 from collections.abc import Mapping
-from typing import Literal
 
 import cv2
 import torch
@@ -20,7 +19,7 @@ from gemino.frames import Frame, resize
 from gemino.nn.adapter import from_arrays, merged
 from gemino.nn.model import GeminoNet, build
 from gemino.rate import rung_vector
-from gemino.runtime.base import Drawing
+from gemino.runtime.base import Drawing, Precision
 from gemino.runtime.fullscale import Bands, Detail
 from gemino.runtime.holding import HoldingSynthesizer
 from gemino.runtime.memory import give_back_memory, keep_freed_memory
@@ -29,7 +28,6 @@ from gemino.runtime.timings import frame_s
 from gemino.sampling import glimpse
 from gemino.zoo import ModelFiles
 
-Precision = Literal["auto", "bfloat16", "float32"]
 _SMALLER_PX = (768, 512, 384, 256)
 _TIMED_RUNS = 3
 _TIMED_OUTPUT_PX = 512  # not the largest: opening a model should not take seconds
