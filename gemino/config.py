@@ -102,7 +102,8 @@ class EncoderConfig:
     reference_max_bytes: a reference picture is coded at the best quality that fits into this.
     reference_kbps: what references may cost in any minute, however early in it; 0 for one
     reference a scene. reference_min_interval_s: between any two. foveate: look closer at the face
-    where the LR stream is AV1; for receivers that know it.
+    where the LR stream is AV1; for receivers that know it. first_reference_bytes: of a coarse one
+    that goes before the first, so that something sharp is seen soon; None for none.
     """
 
     output_px: int = 512
@@ -112,6 +113,7 @@ class EncoderConfig:
     reference_kbps: float = 0.0
     reference_min_interval_s: float = 2.0
     foveate: bool = False
+    first_reference_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ REFERENCES_HELD = 8
 _REFERENCE_SHARE = 0.45
 _REFERENCE_BYTES_PER_PX = (24.0, 40.0)
 _MIN_REFERENCE_BYTES = 4_000
+_FIRST_REFERENCE_BYTES_PER_PX = 10
+_MOST_FIRST_REFERENCE_BYTES = 8_000
 
 
 def reference_kbps(total_kbps: float, output_px: int) -> float:
@@ -153,6 +157,15 @@ def reference_budget_bytes(total_kbps: float, output_px: int) -> int:
     minute_bytes = reference_kbps(total_kbps, output_px) * 125 * REFERENCE_AMORTISATION_S
     most = min(minute_bytes / 2, _most_bytes(total_kbps, output_px))
     return int(max(most, _MIN_REFERENCE_BYTES))
+
+
+def first_reference_bytes(output_px: int) -> int:
+    """Most bytes of the coarse reference that goes before the first: 5 kB at 512 px.
+
+    It crosses in less than half the time, and with it the first pictures of the two samples are at
+    an LPIPS of 0.13 and 0.06 rather than 0.51 and 0.33 without any (docs/reference-picture.md).
+    """
+    return min(_FIRST_REFERENCE_BYTES_PER_PX * output_px, _MOST_FIRST_REFERENCE_BYTES)
 
 
 def _most_bytes(total_kbps: float, output_px: int) -> float:

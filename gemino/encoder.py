@@ -10,6 +10,12 @@ picture that the receiver takes detail from, goes along with
   turned, a mouth open, a hand up. No minute holds more than a minute's worth, nor more than a
   receiver keeps.
 
+With `EncoderConfig.first_reference_bytes` a coarse coding of the first goes before it, and is there
+in half the time; the receiver puts the finer one in its place.
+
+A reference that is wished for is paid for like one of a new scene: a receiver that wishes for more
+than two minutes' worth in one gets no more, for the LR stream has to live as well.
+
 Two references are never closer than `reference_min_interval_s`: one that is due earlier waits. But
 a new scene waits for former scenes alone, not for a pose that was sent the moment before.
 `now` only spaces references and counts the bytes of the last minute; nothing here reads a clock.
@@ -76,6 +82,9 @@ class Encoder:
         self._index = 0
         self._references = _ReferenceSchedule(config)
         self._pictures = PictureEncoder(config.reference_max_bytes)
+        first_bytes = config.first_reference_bytes
+        self._coarse = None if first_bytes is None else PictureEncoder(first_bytes)
+        self._to_code: deque[tuple[PictureEncoder, Frame]] = deque()
         self._executor = executor
         self._under_way: Future[bytes] | None = None
 
@@ -122,18 +131,33 @@ class Encoder:
         return replace(rung, fovea=self._attention.update(picture, now))
 
     def _reference(self, picture: Frame, now: float) -> bytes | None:
+        busy = self._under_way is not None or bool(self._to_code)
         # Watched on every frame: a cut is seen only between neighbours.
-        due = self._references.due(thumbnail(picture), now, busy=self._under_way is not None)
-        if self._executor is None:
-            data = self._pictures.encode(picture) if due else None
-        else:
-            if due:
-                self._under_way = self._executor.submit(self._pictures.encode, picture)
-            if self._under_way is None or not self._under_way.done():
-                return None
-            data, self._under_way = self._under_way.result(), None
+        if self._references.due(thumbnail(picture), now, busy=busy):
+            if self._coarse is not None:
+                self._to_code.append((self._coarse, picture))
+            self._to_code.append((self._pictures, picture))
+        data = self._next_coded()
         if data is not None:
-            self._references.pay(len(data))
+            if self._coarse is not None and self._coarse.finest:
+                self._to_code.clear()
+            self._references.pay(len(data), coarse=bool(self._to_code))
+            self._coarse = None
+        return data
+
+    def _next_coded(self) -> bytes | None:
+        """The next reference that is coded, of those that are due."""
+        if self._executor is None:
+            if not self._to_code:
+                return None
+            encoder, picture = self._to_code.popleft()
+            return encoder.encode(picture)
+        if self._under_way is None and self._to_code:
+            encoder, picture = self._to_code.popleft()
+            self._under_way = self._executor.submit(encoder.encode, picture)
+        if self._under_way is None or not self._under_way.done():
+            return None
+        data, self._under_way = self._under_way.result(), None
         return data
 
     def _check(self, rung: Rung) -> None:
@@ -151,7 +175,8 @@ class _ReferenceSchedule:
         self.wanted = True
         self._min_interval_s = config.reference_min_interval_s
         self._minute_bytes = config.reference_kbps * 125 * REFERENCE_AMORTISATION_S
-        self._paid: deque[tuple[float, int]] = deque()  # when, how much; of the last minute
+        # When, how much, and whether the receiver holds it: what was paid in the last minute.
+        self._paid: deque[tuple[float, int, bool]] = deque()
         self._price = config.reference_max_bytes  # what the next one costs, by the last one
         self._held: deque[Thumbnail] = deque(maxlen=REFERENCES_HELD)
         self._previous: Thumbnail | None = None
@@ -165,17 +190,19 @@ class _ReferenceSchedule:
         self._now = now
         while self._paid and now - self._paid[0][0] >= REFERENCE_AMORTISATION_S:
             self._paid.popleft()
-        spent = sum(size for _, size in self._paid)
+        spent = sum(size for _, size, _ in self._paid)
         unlike = min((difference(seen, held) for held in self._held), default=0.0)
         cut = self._previous is not None and difference(seen, self._previous) > SCENE_CHANGE
         self._previous = seen
         # A cut that comes back before its reference could be sent needs none.
         self._scene_changed = unlike > SCENE_CHANGE and (cut or self._scene_changed)
-        room = len(self._paid) < REFERENCES_HELD  # one more would push out one of the same minute
+        # One more would push out one of the same minute.
+        room = sum(held for *_, held in self._paid) < REFERENCES_HELD
         novel = unlike > _NOVEL and room and spent + self._price <= self._minute_bytes
         # A new scene may cost a minute's worth more, but no more: some clips are all cuts.
-        cut = self._scene_changed and (not self._minute_bytes or spent <= 2 * self._minute_bytes)
-        wanted = self.wanted or novel
+        affordable = not self._minute_bytes or spent <= 2 * self._minute_bytes
+        cut = self._scene_changed and affordable
+        wanted = (self.wanted and room and affordable) or novel
         if busy or not (
             (cut and self._rested(self._scene_sent_at)) or (wanted and self._rested(self._sent_at))
         ):
@@ -191,7 +218,7 @@ class _ReferenceSchedule:
         """Whether the least interval has gone by since then."""
         return since is None or self._now - since >= self._min_interval_s
 
-    def pay(self, size_bytes: int) -> None:
-        """Account for a reference that was sent."""
-        self._price = size_bytes
-        self._paid.append((self._now, size_bytes))
+    def pay(self, size_bytes: int, *, coarse: bool) -> None:
+        """Account for a reference that was sent; coarse: a finer one will take its place."""
+        self._price = self._price if coarse else size_bytes
+        self._paid.append((self._now, size_bytes, not coarse))

@@ -27,6 +27,9 @@ gave 6 to 11: those are poses."""
 SAME_SCENE = 28.0
 """Up to here a reference is of a picture's scene: all of 120 that were of another are beyond it,
 but for takes of one person in one place."""
+SAME_PICTURE = 2.0
+"""Up to here two references are one picture, coded twice: a coarse and a fine coding of the first
+pictures of seven clips are 0.5 to 1.6 apart. What a sender takes for another pose is 3 at least."""
 Thumbnail = NDArray[np.float32]
 
 

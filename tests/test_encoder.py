@@ -145,6 +145,56 @@ def test_a_reference_is_sent_on_request(webcam: list[Frame]) -> None:
     assert reference_at(first + later) == [0, 25]
 
 
+def test_a_receiver_that_keeps_wishing_does_not_starve_the_stream(webcam: list[Frame]) -> None:
+    """It gets two minutes' worth, and one more that was due before: not one every other second."""
+    config = replace(CONFIG, reference_kbps=1.0, reference_min_interval_s=0.1)
+    encoder, sizes = Encoder(config), []
+    for number in range(50):
+        encoder.request_reference()
+        sent = encoder.encode(webcam[0], number / 2)
+        sizes += [len(sent.reference)] if sent.reference is not None else []
+    assert 2 * 7_500 < sum(sizes) <= 2 * 7_500 + max(sizes)
+    unpaid = Encoder(replace(config, reference_kbps=0.0))
+    for number in range(50):
+        unpaid.request_reference()
+        unpaid.encode(webcam[0], number / 2)
+    assert len(unpaid._references._paid) == REFERENCES_HELD
+
+
+def test_a_coarse_reference_goes_before_the_first(webcam: list[Frame]) -> None:
+    config = replace(CONFIG, first_reference_bytes=1500, reference_min_interval_s=0.5)
+    sent = list(encode_all(Encoder(config), webcam))
+    coarse, fine = (frame.reference for frame in sent if frame.reference is not None)
+    assert reference_at(sent) == [0, 1]
+    assert coarse is not None
+    assert fine is not None
+    assert len(coarse) <= 1500 < len(fine) <= 4000
+    assert fine == Encoder(CONFIG).encode(webcam[0], 0.0).reference
+    assert 25 < psnr(decode_picture(coarse), webcam[0]) < psnr(decode_picture(fine), webcam[0]) - 2
+
+
+def test_with_an_executor_the_finer_reference_follows_by_itself(webcam: list[Frame]) -> None:
+    config = replace(CONFIG, first_reference_bytes=1500)
+    with ThreadPoolExecutor(1) as executor:
+        encoder = Encoder(config, executor)
+        sent = []
+        for frame in webcam[:30]:
+            sent.append(encoder.encode(frame, 0.0))
+            executor.submit(lambda: None).result()
+    alone = encode_all(Encoder(config), webcam[:30])
+    assert [one.reference for one in sent if one.reference] == [
+        one.reference for one in alone if one.reference
+    ]
+
+
+def test_a_plain_picture_needs_no_coarse_reference_first() -> None:
+    """It is as fine as it gets in a few bytes."""
+    plain = np.full((256, 256, 3), 99, np.uint8)
+    plain[40:80, 40:80] = 200
+    sent = list(encode_all(Encoder(replace(CONFIG, first_reference_bytes=1500)), 10 * [plain]))
+    assert reference_at(sent) == [0]
+
+
 def test_a_key_frame_is_sent_on_demand(webcam: list[Frame]) -> None:
     encoder = Encoder(CONFIG)
     encoder.encode(webcam[0], 0.0)

@@ -170,6 +170,23 @@ def test_a_finer_coding_of_a_reference_takes_its_place(files: ModelFiles) -> Non
     assert not np.array_equal(after, before)
 
 
+def test_a_finer_coding_of_a_reference_takes_its_place(files: ModelFiles) -> None:
+    fine = picture(256, 1)
+    coarse = resize(resize(fine, 64), 256)
+    alone = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    alone.add_reference(fine)
+    both = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    both.add_reference(picture(256, 2))
+    both.add_reference(coarse)
+    small, sampling = picture(128, 1), Sampling(128)
+    before = both.synthesize(small, sampling, -5.0)
+    both.add_reference(fine)
+    assert len(both._holding) == 2
+    after = both.synthesize(small, sampling, -5.0)
+    assert np.array_equal(after, alone.synthesize(small, sampling, -5.0))
+    assert not np.array_equal(after, before)
+
+
 def test_each_picture_takes_its_detail_from_the_likest_reference(files: ModelFiles) -> None:
     alone = []
     for seed in (1, 2):

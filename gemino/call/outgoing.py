@@ -25,7 +25,7 @@ from gemino.call.sound_format import SoundWish, expected_loss
 from gemino.call.sources import Feed
 from gemino.call.stats import Counters
 from gemino.call.tracks import AudioTrack, SourceFrame, VideoTrack
-from gemino.config import EncoderConfig, LrCodec
+from gemino.config import EncoderConfig, LrCodec, first_reference_bytes
 from gemino.errors import CallError, GeminoError
 from gemino.wire import (
     CaptureTime,
@@ -68,6 +68,7 @@ class Outgoing:
             fps=feed.fps,
             reference_max_bytes=budget.reference_max_bytes,
             reference_kbps=budget.reference_kbps,
+            first_reference_bytes=first_reference_bytes(media.size_px),
             foveate=media.fovea,
         )
         self._pictures: PictureSender | PlainPictures = PictureSender(config, self.counters)

@@ -17,7 +17,7 @@ import numpy as np
 
 from gemino.config import MIN_LR_PX, REFERENCES_HELD, Sampling
 from gemino.frames import Frame, resize
-from gemino.likeness import SAME_SCENE, SCENE_CHANGE, Thumbnail, difference, thumbnail
+from gemino.likeness import SAME_PICTURE, SAME_SCENE, SCENE_CHANGE, Thumbnail, difference, thumbnail
 from gemino.runtime.base import Drawing
 
 Features = TypeVar("Features")
@@ -83,13 +83,30 @@ class Holding(Generic[Features]):
         return len(self._references)
 
     def add(self, picture: Frame) -> None:
-        """Hold `picture` [S, S, 3], of the output's size, for the pictures to come."""
+        """Hold `picture` [S, S, 3], of the output's size, for the pictures to come.
+
+        It takes the place of one that shows the same: the finer coding follows the coarse one.
+        """
         newest = _Reference(next(self._numbers), picture, thumbnail(picture))
         with self._changing:
             if self._sampling is not None:  # made ready before any frame can wait for it
                 self._features(newest, self._sampling, self._drawing)
             with self._lock:
-                self._references.append(newest)
+                self._replace(newest)
+
+    def _replace(self, newest: _Reference) -> None:
+        same = [
+            each
+            for each in self._references
+            if difference(each.thumbnail, newest.thumbnail) <= SAME_PICTURE
+        ]
+        for each in same:
+            self._references.remove(each)
+            if each.number in self._of_scene:
+                self._of_scene.add(newest.number)
+            if each.number == self._chosen:
+                self._chosen = newest.number
+        self._references.append(newest)
 
     def expect(self, sampling: Sampling) -> None:
         """Make every reference ready for LR pictures of this kind, the one in use first.

@@ -50,6 +50,11 @@ class PictureEncoder:
         self._crf = _CRF_START
         self._enough = 0.9
 
+    @property
+    def finest(self) -> bool:
+        """Whether more bytes would have made the last picture no better."""
+        return self._crf == _CRF_RANGE[0]
+
     def encode(self, frame: Frame) -> bytes:
         """Code `frame`, uint8 [S, S, 3] RGB with even S in 64..1024, as well as fits.
 
