@@ -18,6 +18,7 @@ from gemino.call.opus import (
     OpusEncoder,
     OpusSettings,
     Samples,
+    has_fec_copy,
     packet_samples,
     version,
 )
@@ -105,6 +106,23 @@ def test_a_lost_packet_is_recovered_from_the_next_one(kbps: float, packet_ms: in
         gained.append(from_copy - made_up)
     assert len(gained) > 15
     assert np.median(gained) > 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "least", "most"),
+    [
+        (OpusSettings(24, 60, fec=True, loss_percent=20), 0.7, 1.0),
+        (OpusSettings(24, 20, fec=True, loss_percent=20), 0.5, 1.0),
+        (OpusSettings(24, 60), 0.0, 0.0),
+        (OpusSettings(6, 60, fec=True, loss_percent=20), 0.0, 0.0),  # libopus finds it too dear
+    ],
+)
+def test_a_copy_in_a_packet_is_seen(settings: OpusSettings, least: float, most: float) -> None:
+    packets = packets_of(speech(), settings)
+    share = sum(has_fec_copy(packet.data) for packet in packets) / len(packets)
+    assert least <= share <= most
+    assert not has_fec_copy(b"")
+    assert not has_fec_copy(b"\xff\xff")
 
 
 def test_without_fec_there_is_nothing_to_recover() -> None:

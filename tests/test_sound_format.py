@@ -92,7 +92,7 @@ def test_no_description_breaks_the_reader(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("video_kbps", "kbps", "packet_ms"), [(6, 6, 60), (15, 6, 60), (50, 16, 60), (150, 24, 40)]
+    ("video_kbps", "kbps", "packet_ms"), [(6, 6, 60), (15, 6, 60), (50, 18, 60), (150, 24, 40)]
 )
 def test_thin_links_get_few_packets(video_kbps: float, kbps: float, packet_ms: int) -> None:
     settings = SoundOptions().settings(video_kbps)

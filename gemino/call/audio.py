@@ -25,6 +25,7 @@ from gemino.call.opus import (
     OpusEncoder,
     OpusSettings,
     Samples,
+    has_fec_copy,
     packet_samples,
 )
 from gemino.errors import CodecError
@@ -217,7 +218,7 @@ class SpeechStream:
         if copied:
             try:
                 blocks.append(self._decoder.recover(following, copied))
-                self.recovered += 1
+                self.recovered += has_fec_copy(following)
             except CodecError:
                 blocks.append(np.zeros(copied, np.int16))
         return np.concatenate(blocks)

@@ -152,6 +152,20 @@ def packet_samples(packet: bytes) -> int:
     return max(samples, 0)
 
 
+def has_fec_copy(packet: bytes) -> bool:
+    """Whether a packet of one frame, or of two alike, begins with a copy of the one before.
+
+    RFC 6716, sections 3.1 and 4.2.3: behind a flag of speech for each 20 ms. Of CELT there is none.
+    """
+    if len(packet) < 2 or packet[0] & 0x3 > 1:
+        return False
+    kind = packet[0] >> 3
+    if kind >= 16:
+        return False
+    frame_ms = (10, 20, 40, 60)[kind % 4] if kind < 12 else (10, 20)[kind % 2]
+    return bool(packet[1] >> (7 - max(frame_ms // 20, 1)) & 1)
+
+
 def version() -> str:
     """The library's own words; raises CodecError where there is none."""
     return bytes(_library().opus_get_version_string()).decode()

@@ -39,12 +39,13 @@ class SoundOptions:
     def settings(self, video_kbps: float) -> OpusSettings:
         """How to code where the other peer has no wishes of its own.
 
-        A packet costs 50 bytes of headers: 20 kbps at 20 ms, 6.7 at 60 ms.
+        A packet costs 50 bytes of headers: 20 kbps at 20 ms, 6.7 at 60 ms. 18 kbps is where libopus
+        begins to put FEC copies into packets.
         """
         if video_kbps < 30:
             kbps, packet_ms = 6.0, 60
         elif video_kbps < 100:
-            kbps, packet_ms = 16.0, 60
+            kbps, packet_ms = 18.0, 60
         else:
             kbps, packet_ms = 24.0, 20 if video_kbps >= 300 else 40
         return OpusSettings(

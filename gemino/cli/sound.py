@@ -22,7 +22,7 @@ AudioKbps = Annotated[
     typer.Option(
         "--audio-kbps",
         metavar="N",
-        help="Sound, 6 to 32 kbps; by default 6 below --kbps 30, 16 below 100, else 24.",
+        help="Sound, 6 to 32 kbps; by default 6 below --kbps 30, 18 below 100, else 24.",
     ),
 ]
 AudioPtime = Annotated[
