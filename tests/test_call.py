@@ -100,7 +100,7 @@ def test_the_rates_are_those_asked_for_and_add_up(call: tuple[LoopbackReport, Pa
     assert report.reference_bytes * 8 / 60_000 == pytest.approx(report.reference_kbps, abs=0.01)
     assert 3 < report.audio_kbps < 11
     assert report.total_kbps == pytest.approx(report.payload_kbps + report.audio_kbps, abs=0.01)
-    assert 1 <= report.references <= 2  # two seconds apart at the least
+    assert 1 <= report.references <= 3  # two seconds apart at the least, but for the coarse first
     packets = report.frames_sent + 4.0 / 0.06
     least = report.lr_kbps + report.audio_kbps + packets * 50 * 8 / 1000 / report.seconds
     # and the reference in full, as it crossed in these four seconds, with everything's overhead

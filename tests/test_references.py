@@ -13,6 +13,7 @@ from gemino.call.references import (
     WINDOW_BYTES,
     ReferenceReceiver,
     ReferenceSender,
+    Wish,
 )
 from gemino.errors import WireError
 from gemino.wire import (
@@ -173,3 +174,12 @@ def test_an_acknowledgement_of_what_was_never_sent_is_refused() -> None:
         sender.receive(ReferenceAck(offer.reference_id, sent + 1))
     sender.receive(ReferenceAck(b"else", 10_000, complete=True))  # of another: ignored
     assert not sender.idle
+
+
+def test_a_wish_waits_for_the_sender_and_is_not_repeated_soon() -> None:
+    wish, asked = Wish(), []
+    for tenth in range(300):
+        lacking = not 10 <= tenth < 20  # for a second a reference fitted
+        if wish.due(lacking, tenth / 10):
+            asked.append(tenth / 10)
+    assert asked == [4.5, 14.5, 24.5]

@@ -111,6 +111,19 @@ def test_a_reference_that_fits_the_scene_is_trusted_as_it_changes(files: ModelFi
     assert np.array_equal(shown[0], shown[1])
 
 
+def test_a_cut_lacks_a_reference_until_one_of_the_new_scene_is_there(files: ModelFiles) -> None:
+    synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    lacking = []
+    # The first cut comes before there is any reference.
+    for seed, reference in ((1, 0), (2, 0), (2, 2), (3, 0), (3, 3)):
+        if reference:
+            synthesizer.add_reference(picture(256, reference))
+        synthesizer.watch(picture(128, seed))
+        lacking.append(synthesizer.lacking)
+    assert lacking == [False, True, False, True, False]
+    assert not ClassicalSynthesizer(256).lacking
+
+
 def test_both_number_formats_agree(files: ModelFiles) -> None:
     pictures = []
     for precision in ("float32", "bfloat16"):
@@ -151,23 +164,6 @@ def test_memory_stays_bounded_whatever_a_peer_sends(files: ModelFiles) -> None:
             synthesizer.synthesize(picture(lr_px, seed), Sampling(lr_px), -5.0)
     assert len(synthesizer._holding) == REFERENCES_HELD
     assert len(synthesizer._holding._ready) <= 2 * REFERENCES_HELD
-
-
-def test_a_finer_coding_of_a_reference_takes_its_place(files: ModelFiles) -> None:
-    fine = picture(256, 1)
-    coarse = resize(resize(fine, 64), 256)
-    alone = TorchSynthesizer(files, 256, device="cpu", precision="float32")
-    alone.add_reference(fine)
-    both = TorchSynthesizer(files, 256, device="cpu", precision="float32")
-    both.add_reference(picture(256, 2))
-    both.add_reference(coarse)
-    small, sampling = picture(128, 1), Sampling(128)
-    before = both.synthesize(small, sampling, -5.0)
-    both.add_reference(fine)
-    assert len(both._holding) == 2
-    after = both.synthesize(small, sampling, -5.0)
-    assert np.array_equal(after, alone.synthesize(small, sampling, -5.0))
-    assert not np.array_equal(after, before)
 
 
 def test_a_finer_coding_of_a_reference_takes_its_place(files: ModelFiles) -> None:

@@ -19,7 +19,7 @@ from gemino.call.payload import VideoTap, tap_audio
 from gemino.call.playout import VIDEO_CLOCK_HZ
 from gemino.call.receiver import Viewer
 from gemino.call.recorder import LogRow, Recorder
-from gemino.call.references import ReferenceReceiver
+from gemino.call.references import ReferenceReceiver, Wish
 from gemino.call.stats import Counters, kbps
 from gemino.errors import GeminoError
 from gemino.wire import (
@@ -51,6 +51,7 @@ class Incoming:
         self._options = options
         self._buffer = PictureBuffer()
         self._references = ReferenceReceiver(MAX_REFERENCE_BYTES)
+        self._wish = Wish()
         self._hearing = Hearing(self._write_sound, options.speaker)
         # A recording gets pictures as they come, and puts them in step by their times.
         self._screens = [one for one in options.displays if not isinstance(one, Listener)]
@@ -111,6 +112,8 @@ class Incoming:
         wishes: list[Message] = []
         if self.viewer.rejected_references > self._rejected:
             self._rejected = self.viewer.rejected_references
+            wishes.append(ReferenceWish())
+        elif self._wish.due(self.viewer.lacking, now):
             wishes.append(ReferenceWish())
         return wishes + self._report(now)
 

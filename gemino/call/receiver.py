@@ -38,7 +38,8 @@ class Viewer:
     """Opens the model, then shows what is pushed; `show` is called in a thread of its own.
 
     ready: the model is loaded. model_name: what it calls itself. way: what runs it.
-    wants_keyframe, rejected_references: for the event loop to read.
+    wants_keyframe, rejected_references, lacking (a reference of the scene): for the event loop to
+    read.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Viewer:
         self.model_name = ""
         self.way = ""
         self._failure: GeminoError | None = None
-        self.wants_keyframe = False
+        self.wants_keyframe = self.lacking = False
         self.rejected_references = 0
         self._model = model
         self._runtime = runtime
@@ -218,6 +219,7 @@ class Viewer:
             self._counters.frames_coded += 1
             governor.came(due.media_time_s)
             self.wants_keyframe = decoder.wants_keyframe
+            self.lacking = decoder.synthesizer.lacking
             if picture is not None:
                 self._counters.coding_ms.add(picture.decode_ms)
                 newest = (due, picture)

@@ -29,6 +29,7 @@ from gemino.wire import (
 )
 
 WINDOW_BYTES = 16_384
+_LACKING_S, _WISH_EVERY_S = 2.5, 10.0
 ACK_EVERY_BYTES = 4 * MAX_CHUNK_BYTES
 GALLERY = REFERENCES_HELD
 _MOST_WAITING = 2
@@ -121,6 +122,31 @@ class ReferenceSender:
         self._offer, self._data, self._sent, self._acked = None, b"", 0, 0
         if self._waiting:
             self._begin(self._waiting.popleft())
+
+
+class Wish:
+    """When to wish for a reference: the references held have long been none of this scene.
+
+    The sender sees a cut as well, and its reference of the new scene is there within two seconds,
+    as a rule; a wish is for when it is not.
+    """
+
+    def __init__(self) -> None:
+        self._lacking_since: float | None = None
+        self._wished_at: float | None = None
+
+    def due(self, lacking: bool, now: float) -> bool:
+        """Whether to say so now; to be asked often."""
+        if not lacking:
+            self._lacking_since = None
+            return False
+        if self._lacking_since is None:
+            self._lacking_since = now
+        rested = self._wished_at is None or now - self._wished_at >= _WISH_EVERY_S
+        if not rested or now - self._lacking_since < _LACKING_S:
+            return False
+        self._wished_at = now
+        return True
 
 
 class ReferenceReceiver:

@@ -38,6 +38,10 @@ class Synthesizer(Protocol):
     @property
     def neural(self) -> bool: ...
 
+    @property
+    def lacking(self) -> bool:
+        """A cut has come by, and no reference shows what came after: the gates stay shut."""
+
     def add_reference(self, reference: Frame) -> None:
         """Hold `reference`, square RGB of any size, beside those held; the newest few stay."""
 
@@ -70,6 +74,7 @@ class ClassicalSynthesizer:
     """Cubic upsampling; ignores references. Needs no model."""
 
     neural = False
+    lacking = False
 
     def __init__(self, output_px: int) -> None:
         self.name = "classical"

@@ -82,6 +82,12 @@ class Holding(Generic[Features]):
         """How many are held."""
         return len(self._references)
 
+    @property
+    def lacking(self) -> bool:
+        """Whether a cut has come by, and no reference was like a picture since."""
+        with self._lock:
+            return self._cut and not self._of_scene
+
     def add(self, picture: Frame) -> None:
         """Hold `picture` [S, S, 3], of the output's size, for the pictures to come.
 
@@ -243,6 +249,11 @@ class HoldingSynthesizer(Generic[Features]):
     def neural(self) -> bool:
         """Whether there is a reference to draw with."""
         return len(self._holding) > 0
+
+    @property
+    def lacking(self) -> bool:
+        """Whether the references held are all of scenes before a cut."""
+        return self._holding.lacking
 
     def add_reference(self, reference: Frame) -> None:
         """Hold `reference`, square RGB of any size, for the pictures to come."""
