@@ -2,7 +2,8 @@
 
 A personal adapter is a folder with `adapter.safetensors` (and a card and pictures for people). Its
 tensors are float16, NAME.up, NAME.down and NAME.shift for each convolution NAME that it changes
-(`gemino.nn.adapter`); its metadata hold `format`, `name` of the person, and `base` and
+(`gemino.nn.adapter`), and `likeness` [n, 128], by which its owner's face is known
+(`gemino.identity`); its metadata hold `format`, `name` of the person, and `base` and
 `base_sha256`, name and checksum of the weights that it was trained on. On others it means nothing.
 It may come from a peer: size, header, shapes and values are bounded here, whether they fit the
 network is checked where they meet it. This module knows nothing of torch.
@@ -21,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from gemino.errors import ModelError
+from gemino.identity import FEATURES, MAX_KEPT
 
 MAX_ADAPTER_BYTES = 500_000
 FILE = "adapter.safetensors"
@@ -32,6 +34,7 @@ _LEAST_DIGITS = 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TENSOR = re.compile(r"[a-z0-9_.]{1,96}\.(up|down|shift)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_LIKENESS = "likeness"
 _MOST = 64.0  # of any value; honest ones are below 4
 
 
@@ -39,7 +42,8 @@ _MOST = 64.0  # of any value; honest ones are below 4
 class AdapterFile:
     """An adapter that was read. name: the person's. base, base_sha256: the weights it is for.
 
-    sha256: of the file. tensors: float16, by name.
+    sha256: of the file. tensors: float16, by name. likeness: float16 [n, 128], of the person's
+    face.
     """
 
     name: str
@@ -47,6 +51,7 @@ class AdapterFile:
     base_sha256: str
     sha256: str
     tensors: Mapping[str, NDArray[np.float16]] = field(repr=False)
+    likeness: NDArray[np.float16] = field(repr=False)
 
     @property
     def hash_name(self) -> str:
@@ -133,6 +138,9 @@ def parse(data: bytes) -> AdapterFile:
         tensors = load(data)
     except (SafetensorError, KeyError, ValueError, TypeError) as exc:
         raise ModelError("is a damaged adapter; fetch or train it again") from exc
+    likeness = tensors.pop(_LIKENESS, None)
+    if likeness is None or likeness.ndim != 2 or not _is_likeness(likeness):
+        raise ModelError("does not say whose face it is for; fetch or train it again")
     if not tensors:
         raise ModelError("is an adapter that changes nothing")
     for key, values in tensors.items():
@@ -142,11 +150,24 @@ def parse(data: bytes) -> AdapterFile:
             raise ModelError(f"holds {key} of shape {values.shape}, which no adapter has")
         if not np.isfinite(values).all() or np.abs(values).max() > _MOST:
             raise ModelError(f"holds values in {key} that no training gives; train it again")
-    return AdapterFile(name, base, sha256, hashlib.sha256(data).hexdigest(), tensors)
+    digest = hashlib.sha256(data).hexdigest()
+    return AdapterFile(name, base, sha256, digest, tensors, likeness)
+
+
+def _is_likeness(values: NDArray[np.generic]) -> bool:
+    """Whether these are vectors as `identity.describe` gives them: of length 1."""
+    if values.dtype != np.float16 or not 0 < len(values) <= MAX_KEPT:
+        return False
+    lengths = np.linalg.norm(values.astype(np.float32), axis=1)
+    return values.shape[1] == FEATURES and bool((np.abs(lengths - 1) < 0.01).all())
 
 
 def to_bytes(
-    name: str, base: str, base_sha256: str, tensors: Mapping[str, NDArray[np.floating]]
+    name: str,
+    base: str,
+    base_sha256: str,
+    tensors: Mapping[str, NDArray[np.floating]],
+    likeness: NDArray[np.floating],
 ) -> bytes:
     """`tensors`, trained on the model `base`, as a file that `parse` reads.
 
@@ -161,7 +182,8 @@ def to_bytes(
         "base": base,
         "base_sha256": base_sha256,
     }
-    halves = {key: np.ascontiguousarray(x, np.float16) for key, x in sorted(tensors.items())}
+    whole = {**tensors, _LIKENESS: likeness}
+    halves = {key: np.ascontiguousarray(x, np.float16) for key, x in sorted(whole.items())}
     data = save(halves, metadata)
     parse(data)
     return data

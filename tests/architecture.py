@@ -14,12 +14,12 @@ from typing import NamedTuple
 # floor may not. The words alone have an order of their own: errors and config are below the rest.
 FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     {name: (name,) for name in ("errors", "config")},
-    {name: (name,) for name in ("frames", "rate", "fields", "network", "svtav1")},
+    {name: (name,) for name in ("frames", "rate", "fields", "network", "processes", "svtav1")},
     {
         name: (name,)
         for name in ("likeness", "sampling", "wire", "media", "video", "container", "nn", "faces")
     },
-    {"models": ("zoo", "graphs", "adapters", "runtime"), "attention": ("attention",)},
+    {"models": ("zoo", "graphs", "adapters", "identity", "runtime"), "attention": ("attention",)},
     {"encoder": ("encoder",), "decoder": ("decoder",)},
     {"training": ("training",), "evaluation": ("evaluation", "timing"), "call": ("call",)},
     {"server": ("server",)},

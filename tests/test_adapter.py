@@ -29,6 +29,8 @@ from gemino.zoo import ModelFiles
 from tiny_model import write_tiny_model
 
 SIDE, LR = 128, 64
+FACE = np.eye(2, 128, dtype=np.float32)
+"""The likeness of somebody who cannot be."""
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +176,7 @@ def test_a_file_says_whose_it_is_and_for_which_weights(
     network: GeminoNet, base: ModelFiles, tmp_path: Path
 ) -> None:
     wanted = arrays(an_adapter(network, 1))
-    data = to_bytes("me", "tiny", base.sha256, wanted)
+    data = to_bytes("me", "tiny", base.sha256, wanted, FACE)
     (tmp_path / "me").mkdir()
     (tmp_path / "me" / "adapter.safetensors").write_bytes(data)
     for place in (tmp_path / "me", tmp_path / "me" / "adapter.safetensors"):
@@ -189,7 +191,7 @@ def test_a_file_says_whose_it_is_and_for_which_weights(
 
 
 def test_every_shortened_file_is_refused(network: GeminoNet, base: ModelFiles) -> None:
-    data = to_bytes("me", "tiny", base.sha256, arrays(an_adapter(network, 1)))
+    data = to_bytes("me", "tiny", base.sha256, arrays(an_adapter(network, 1)), FACE)
     for length in [*range(0, 600, 7), *range(600, len(data), 997), len(data) - 1]:
         with pytest.raises(ModelError):
             parse(data[:length])
@@ -206,7 +208,7 @@ def test_no_bytes_do_worse_than_being_refused(data: bytes) -> None:
 
 def forged(base: ModelFiles, network: GeminoNet, metadata: dict[str, str]) -> bytes:
     """A good file with other words in its header."""
-    data = to_bytes("me", "tiny", base.sha256, arrays(an_adapter(network, 1)))
+    data = to_bytes("me", "tiny", base.sha256, arrays(an_adapter(network, 1)), FACE)
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     header["__metadata__"].update(metadata)
@@ -240,7 +242,14 @@ def test_what_no_training_gives_is_refused(base: ModelFiles) -> None:
     ]
     for tensors, said in cases:
         with pytest.raises(ModelError, match=said):
-            to_bytes("me", "tiny", base.sha256, tensors)
+            to_bytes("me", "tiny", base.sha256, tensors, FACE)
+
+
+def test_a_file_must_say_whose_face_it_is_for(network: GeminoNet, base: ModelFiles) -> None:
+    changes = arrays(an_adapter(network, 1))
+    for face in (FACE * 2, FACE[:, :64], FACE[0], np.eye(17, 128), FACE[:0], FACE * np.nan):
+        with pytest.raises(ModelError, match="whose face"):
+            to_bytes("me", "tiny", base.sha256, changes, face)
 
 
 def test_a_missing_adapter_says_how_to_make_one(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -121,7 +122,7 @@ def test_only_a_model_itself_is_personalized(home: Path) -> None:
     files = find(home / "noisy")
     tensors = {"generator.up8.up": torch.zeros(64, 1).numpy()}
     tensors["generator.up8.down"] = torch.zeros(1, 20, 1, 1).numpy()
-    data = adapters.to_bytes("you", "noisy", files.sha256, tensors)
+    data = adapters.to_bytes("you", "noisy", files.sha256, tensors, np.eye(1, 128))
     (home / "you.safetensors").write_bytes(data)
     adapted = f"{home / 'noisy'}+{home / 'you.safetensors'}"
     with pytest.raises(ModelError, match="no adapter"):

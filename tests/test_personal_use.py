@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,16 @@ from gemino import adapters
 from gemino.cli.main import main
 from gemino.config import Sampling
 from gemino.errors import ModelError
+from gemino.faces import shipped
+from gemino.frames import prepare
+from gemino.identity import choose, describe
+from gemino.media import read_frames
 from gemino.nn.adapter import LowRank, layers, to_arrays
+from gemino.runtime import open_synthesizer
+from gemino.runtime.guarded import GuardedSynthesizer
 from gemino.runtime.torch_runtime import TorchSynthesizer, load_network
 from gemino.zoo import DEFAULT_MODEL, ModelFiles, adapted, find
-from training_clips import write_talk
+from training_clips import ADDRESS, WEBCAM, write_talk
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -31,16 +39,24 @@ def tensors(files: ModelFiles) -> dict[str, NDArray[np.floating]]:
     return dict(to_arrays(parts))
 
 
+def likeness() -> NDArray[np.float16]:
+    """Of whoever speaks in the shipped address."""
+    detector = shipped()
+    frames = [prepare(timed.frame, 128) for timed in islice(read_frames(ADDRESS), 60)]
+    return choose([x for x in map(partial(describe, detector), frames[::6]) if x is not None])
+
+
 @pytest.fixture
 def me(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder of a user who has the adapter `me`."""
     files = find(DEFAULT_MODEL)
     folder = tmp_path / "models" / "personal" / "me"
     folder.mkdir(parents=True)
-    data = adapters.to_bytes("me", files.config.name, files.sha256, tensors(files))
+    data = adapters.to_bytes("me", files.config.name, files.sha256, tensors(files), likeness())
     (folder / adapters.FILE).write_bytes(data)
     monkeypatch.chdir(tmp_path)
-    write_talk(tmp_path / "talk.mkv", 6)
+    write_talk(tmp_path / "talk.mkv", 12)
+    write_talk(tmp_path / "other.mkv", 12, (WEBCAM,))
     return tmp_path
 
 
@@ -68,7 +84,7 @@ def test_a_model_is_named_with_its_adapter(me: Path) -> None:
 
 def test_an_adapter_for_other_weights_is_refused(me: Path) -> None:
     files = find(DEFAULT_MODEL)
-    data = adapters.to_bytes("me", files.config.name, "0" * 64, tensors(files))
+    data = adapters.to_bytes("me", files.config.name, "0" * 64, tensors(files), likeness())
     (me / "models/personal/me" / adapters.FILE).write_bytes(data)
     with pytest.raises(ModelError, match="trained on another model"):
         find("generic-s+me")
@@ -108,6 +124,29 @@ def test_a_file_finds_its_adapter_by_checksum_and_goes_without_where_it_is_gone(
     assert "rebuilt without its adapter" in note
     assert gemino(monkeypatch, "decode", "talk.gem", "-o", "out.mkv", "--adapter", "me") == 2
     assert "no adapter 'me'" in capfd.readouterr().err
+
+
+def test_somebody_else_is_not_drawn_with_it(me: Path, caplog: pytest.LogCaptureFixture) -> None:
+    drawn: dict[str, list[int]] = {}
+    with caplog.at_level("WARNING"):
+        for clip in ("talk.mkv", "other.mkv"):
+            plain, mine = (open_synthesizer(name, 256) for name in ("generic-s", "generic-s+me"))
+            drawn[clip] = []
+            for timed in read_frames(me / clip):
+                lr = prepare(timed.frame, 128)
+                if not drawn[clip]:
+                    plain.add_reference(timed.frame)
+                    mine.add_reference(timed.frame)
+                mine.watch(lr)
+                pair = [one.synthesize(lr, Sampling(128), -5.0).mean() for one in (mine, plain)]
+                drawn[clip].append(round(float(pair[0] - pair[1])))
+    assert drawn["talk.mkv"][:6] == [0] * 6  # not yet sure
+    assert min(drawn["talk.mkv"][6:]) > 15  # brighter, as this adapter draws
+    assert drawn["other.mkv"] == [0] * 12
+    assert "the face in the stream is another one" in caplog.text
+    guarded = open_synthesizer("generic-s+me", 256)
+    assert isinstance(guarded, GuardedSynthesizer)
+    assert not guarded.personal  # until it knows
 
 
 def test_an_adapter_needs_a_model(

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from gemino.config import Rung
+from gemino.errors import MediaError
+from gemino.faces import shipped
+from gemino.identity import choose, describe
 from gemino.training import material
 from gemino.training.clips import StreamKind
 from gemino.training.degrade import Sequence, SequenceSettings, View
@@ -23,6 +27,8 @@ STREAMS = {
 }
 JUDGED = (Rung("av1", 64, 5.0), Rung("av1", 128, 8.0), Rung("av1", 128, 14.0), Rung("av1", 192, 24))
 _JUDGED_REFERENCE_BYTES = 12_000
+_KNOWN_BY = Rung("av1", 128, 9.0)
+_LOOKS = 12
 SEQUENCES = "sequences"
 """Folder of a run that holds them."""
 
@@ -58,6 +64,20 @@ def judging(takes: list[Path], output_px: int) -> list[Job]:
         output_px, JUDGED, references=2, reference_bytes=(_JUDGED_REFERENCE_BYTES,)
     )
     return [(take, settings) for take in takes]
+
+
+def likeness(sequences: list[Sequence]) -> NDArray[np.float16]:
+    """By what the person is known in an LR stream, [n, 128]. MediaError where no face is seen."""
+    detector = shipped()
+    seen = []
+    for sequence in sequences:
+        pictures = sequence.lr[_KNOWN_BY][0]
+        places = np.linspace(0, len(pictures) - 1, _LOOKS).round().astype(int)
+        found = [describe(detector, np.ascontiguousarray(pictures[at])) for at in places]
+        seen += [features for features in found if features is not None]
+    if not seen:
+        raise MediaError("no face is seen in the small pictures; come closer to the camera")
+    return choose(seen)
 
 
 def play(what: str, jobs: list[Job], folder: Path, console: Console) -> list[Sequence]:

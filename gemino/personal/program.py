@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
@@ -21,7 +23,7 @@ from gemino.errors import MediaError, ModelError
 from gemino.nn.adapter import attach, extract, from_arrays, merged, to_arrays
 from gemino.personal import footage
 from gemino.personal.judging import Verdict, judge
-from gemino.personal.lessons import SEQUENCES, STREAMS, judging, learning, play
+from gemino.personal.lessons import SEQUENCES, STREAMS, judging, learning, likeness, play
 from gemino.personal.publish import publish
 from gemino.personal.sheet import write_png
 from gemino.personal.takes import MAX_SECONDS
@@ -84,6 +86,7 @@ class _Best:
     folder: Path
     base: ModelFiles
     name: str
+    likeness: NDArray[np.float16]
     trainer: Trainer
     console: Console
     generic: float
@@ -99,7 +102,8 @@ class _Best:
         if seen.mean < self.lpips:
             self.lpips, self.since = seen.mean, 0
             arrays = to_arrays(extract(self.trainer.average.weights))
-            data = adapters.to_bytes(self.name, self.base.config.name, self.base.sha256, arrays)
+            base = (self.base.config.name, self.base.sha256)
+            data = adapters.to_bytes(self.name, *base, arrays, self.likeness)
             partial = self.folder / f"{_BEST}.partial"
             partial.write_bytes(data)
             partial.replace(self.folder / _BEST)
@@ -221,7 +225,7 @@ def _train(
     sampler = Sampler(learned, options.batch, options.crop_px, options.seed, streams=STREAMS)
     trainer = Trainer(settings, network, losses, sampler, workers)
     generic = trainer.validate(judged, alex).mean
-    best = _Best(folder, base, options.name, trainer, console, generic)
+    best = _Best(folder, base, options.name, likeness(learned), trainer, console, generic)
     if options.resume and trainer.resume(folder):
         console.print(f"going on from step {trainer.clock.step}")
         best.recall()

@@ -1,12 +1,15 @@
 """How a model runs: one protocol, and a choice made when a decoder starts."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from gemino.errors import RuntimeUnavailable
+from gemino.identity import Watcher
 from gemino.runtime.base import ClassicalSynthesizer, Drawing, Precision, Synthesizer
 from gemino.runtime.choice import choose, lighter_than, open_graphs, open_torch, torch_is_there
-from gemino.zoo import find
+from gemino.runtime.guarded import GuardedSynthesizer
+from gemino.zoo import ModelFiles, find
 
 __all__ = [
     "ClassicalSynthesizer",
@@ -37,13 +40,31 @@ def open_synthesizer(
     threads: CPU threads of the network. runtime: "auto" runs an export (`gemino export`) with
     onnxruntime, and of any other model what `runtime.choice` finds to be in time; "classical"
     upsamples whatever the model. device, precision: of torch. live: have the lighter model of the
-    family at hand, where there is one. Raises ModelError where the model is missing or damaged,
+    family at hand, where there is one. A person's adapter is used only while the stream shows that
+    person (`runtime.guarded`). Raises ModelError where the model is missing or damaged,
     RuntimeUnavailable where it cannot be run in this way. torch and onnxruntime are imported only
     where they are used.
     """
     if model is None or runtime == "classical":
         return ClassicalSynthesizer(output_px)
     files = find(model)
+    opened = _open(files, output_px, threads, runtime, device, precision, live)
+    if files.adapter is None:
+        return opened
+    plain = replace(files, adapter=None)
+    generic = _open(plain, output_px, threads, "torch", device, precision, live)
+    return GuardedSynthesizer(opened, generic, Watcher(files.adapter.likeness))
+
+
+def _open(
+    files: ModelFiles,
+    output_px: int,
+    threads: int,
+    runtime: Runtime,
+    device: Device,
+    precision: Precision,
+    live: bool,
+) -> Synthesizer:
     if files.graphs is not None and runtime == "torch":
         raise RuntimeUnavailable(
             f"{files.path}: holds graphs for onnxruntime, which torch does not run; say --runtime "
