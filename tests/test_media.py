@@ -1,5 +1,6 @@
 """Real files through real codecs: what is read is what was written, and broken files say so."""
 
+import gc
 import itertools
 import subprocess
 import sys
@@ -238,3 +239,15 @@ def test_what_cannot_be_written_is_an_error(tmp_path: Path, name: str) -> None:
 def test_only_known_kinds_of_movie_are_written(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"\.mp4 or \.mkv"):
         MovieWriter(tmp_path / "a.avi", 64, Fraction(30))
+
+
+def test_reading_a_clip_keeps_no_pictures() -> None:
+    """Not even until the garbage collector comes by: that would be hundreds of megabytes."""
+    gc.collect()
+    gc.disable()
+    try:
+        assert sum(1 for _ in itertools.islice(read_frames(WEBCAM), 60)) == 60
+        kept = [one for one in gc.get_objects() if type(one) is av.VideoFrame]
+        assert len(kept) < 5
+    finally:
+        gc.enable()

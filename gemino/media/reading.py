@@ -80,7 +80,7 @@ def probe(path: str | Path) -> ClipInfo:
             raise MediaError(f"{clip}: its video cannot be decoded ({reason(exc)})") from exc
         if picture is None:
             raise MediaError(f"{clip}: its video has no frames")
-        height, width = _displayed(picture, clip).shape[:2]
+        height, width = _Display().shown(picture, clip).shape[:2]
         return ClipInfo(
             path=clip,
             width=width,
@@ -103,7 +103,7 @@ def read_frames(path: str | Path) -> Iterator[TimedFrame]:
         stream = _video_stream(container, clip)
         frame_s = float(1 / _fps(stream))
         count, start_s, last_s = 0, 0.0, -frame_s
-        ends = _Ends()
+        ends, display = _Ends(), _Display()
         try:
             for picture in _pictures(container, stream, ends):
                 seconds = _time_s(picture)
@@ -113,7 +113,7 @@ def read_frames(path: str | Path) -> Iterator[TimedFrame]:
                 # A stamp that stands still or jumps absurdly is a broken one.
                 if not last_s < stamp < last_s + MAX_DURATION_S:
                     stamp = last_s + frame_s
-                yield TimedFrame(_displayed(picture, clip), stamp)
+                yield TimedFrame(display.shown(picture, clip), stamp)
                 count, last_s = count + 1, stamp
         except av.FFmpegError as exc:
             raise DamagedMediaError(
@@ -272,22 +272,40 @@ def _time_s(frame: av.VideoFrame | av.AudioFrame) -> float | None:
     return float(frame.pts * frame.time_base)
 
 
-def _displayed(picture: av.VideoFrame, clip: Path) -> Frame:
-    """`picture` as a frame, turned and mirrored as its display matrix says (ISO 14496-12, tkhd)."""
-    if max(picture.width, picture.height) > MAX_SIDE_PX:
-        raise MediaError(f"{clip}: pictures are larger than {MAX_SIDE_PX} px a side")
-    frame = from_video_frame(picture)
+class _Display:
+    """Turns and mirrors pictures as their display matrix says (ISO 14496-12, tkhd)."""
+
+    def __init__(self) -> None:
+        self._rotation: int | None = None
+        self._matrix: list[int] | None = None
+
+    def shown(self, picture: av.VideoFrame, clip: Path) -> Frame:
+        """`picture` as a frame; MediaError where it is too large."""
+        if max(picture.width, picture.height) > MAX_SIDE_PX:
+            raise MediaError(f"{clip}: pictures are larger than {MAX_SIDE_PX} px a side")
+        frame = from_video_frame(picture)
+        if picture.rotation != self._rotation:
+            # Seldom: whoever asks PyAV for a picture's side data keeps the picture in memory until
+            # the garbage collector comes by, a megabyte each.
+            self._rotation, self._matrix = picture.rotation, _matrix(picture)
+        if self._matrix is None:
+            return frame
+        a, b, _, c, d = self._matrix
+        # A pixel (x, y) is shown at (a x + c y, b x + d y); only quarter turns occur in practice.
+        if abs(b) > abs(a):
+            frame, across, down = frame.transpose(1, 0, 2), c, b
+        else:
+            across, down = a, d
+        return np.ascontiguousarray(frame[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
+
+
+def _matrix(picture: av.VideoFrame) -> list[int] | None:
     matrix = picture.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return frame
+        return None
     assert isinstance(matrix, SideData)
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
-    # A pixel (x, y) is shown at (a x + c y, b x + d y); only quarter turns occur in practice.
-    if abs(b) > abs(a):
-        frame, across, down = frame.transpose(1, 0, 2), c, b
-    else:
-        across, down = a, d
-    return np.ascontiguousarray(frame[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
+    entries: list[int] = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    return entries
 
 
 def _fps(stream: VideoStream) -> Fraction:
