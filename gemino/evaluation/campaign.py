@@ -4,15 +4,14 @@ The points of a clip, a size and a codec form a chain, from the highest rate dow
 floor there is nothing to measure, so a chain ends where a codec no longer follows.
 """
 
-import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 
+from gemino import processes
 from gemino.errors import GeminoError
 from gemino.evaluation.bench import Bench, Record, Settings, Task, identity
 from gemino.evaluation.rates import HOPELESS
@@ -93,9 +92,7 @@ def _one_by_one(
 def _side_by_side(
     ready: deque[_Chain], settings: Settings, jobs: int, known: Mapping[str, Record]
 ) -> Iterator[Outcome]:
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_begin, initargs=(settings,)
-    )
+    pool = processes.pool(jobs, _begin, (settings,))
     running: dict[Future[Record], tuple[Task, _Chain]] = {}
     try:
         while ready or running:
@@ -148,8 +145,7 @@ _HERE = _Process()
 
 
 def _begin(settings: Settings) -> None:
-    """Set a worker process up. Ctrl-C reaches it too, and ends it without a word."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Set a worker process up."""
     _HERE.bench = Bench(settings)
 
 

@@ -5,13 +5,12 @@ file must not end a night's work, nor go unnoticed.
 """
 
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
-from gemino import media
+from gemino import media, processes
 from gemino.errors import GeminoError, MediaError
 from gemino.training.degrade import Sequence, SequenceSettings, load, load_or_build
 
@@ -128,7 +127,7 @@ def _build(
 ) -> None:
     """Build the sequences of `missing` jobs, each in a process that its clip may bring down."""
     unknown = []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with processes.pool(workers) as pool:
         waiting = {pool.submit(load_or_build, *jobs[index], cache): index for index in missing}
         try:
             for future in as_completed(waiting):
@@ -141,7 +140,7 @@ def _build(
             raise
     # A process died, and with it all that waited: alone, each clip shows whether it was the one.
     for index in sorted(unknown):
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with processes.pool(1) as pool:
             try:
                 advance(index, _failure(pool.submit(load_or_build, *jobs[index], cache)))
             except BrokenProcessPool:
