@@ -17,11 +17,13 @@ import pytest
 from gemino.call.ice import IceOptions, IceServer, from_joined, from_urls
 from gemino.call.options import MediaOptions, PeerOptions
 from gemino.call.peer import Peer
+from gemino.call.report import peer_report
 from gemino.call.sources import ClipSource
 from gemino.errors import CallError, IceError
 from signaling import IceServers, SignalingServer
 from signaling.ice import credentials
 from test_call import make_clip, movie_frames
+from tiny_model import write_tiny_model
 from turn_server import SECRET, TurnServer, free_udp_port, needs_turnserver, turn_server
 
 MEDIA = MediaOptions(size_px=256, model=None)
@@ -239,3 +241,24 @@ def test_what_a_signaling_server_names_is_checked() -> None:
     assert [from_joined(one) for one in junk] == [()] * len(junk)
     assert len(from_joined([good] * 100)) == 8
     assert "secret" not in repr(IceServer("turn:x", "u", "secret"))
+
+
+async def test_a_peer_without_our_model_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is sent to all the same, and shows what it can."""
+    model = str(write_tiny_model(tmp_path / "tiny").path)
+    async with SignalingServer() as server:
+        output, clip = tmp_path / "out.mp4", make_clip(tmp_path / "clip.mkv", 8)
+        media = MediaOptions(size_px=256, model=model)
+        peers = [
+            Peer(PeerOptions("room", server.url, one, local=True, **role), lambda *_: None)
+            for one, role in (
+                (media, {"source": ClipSource(clip)}),
+                (MEDIA, {"output": output}),
+            )
+        ]
+        await asyncio.wait_for(asyncio.gather(*(peer.run() for peer in peers)), 60)
+    assert "the other peer has no network: it enlarges the small picture" in caplog.text
+    assert peer_report(peers[0].outgoing, None)["sent"]["their_model"] == "none"
+    assert len(movie_frames(output)) > 0

@@ -13,6 +13,7 @@ from gemino.call.outgoing import Outgoing
 from gemino.call.states import CallState, PeerState
 from gemino.errors import CallError, GeminoError, WireError
 from gemino.wire import Bye, Hello, Message, parse
+from gemino.zoo import find
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class Conversation:
         self.started = False
         self.peer_left = False
         """Set when the signalling server says that the other peer's connection to it ended."""
+        model = options.media.model
+        self._model = None if model is None else bytes.fromhex(find(model).sha256)
         self._state = CallState()
         self._opened_at = self._heard_at = now
         self._said_bye_at: float | None = None
@@ -62,6 +65,7 @@ class Conversation:
             Hello(
                 codecs=self.options.media.lr_codecs,
                 output_sizes_px=(size_px,),
+                models=() if self._model is None else (self._model,),
                 max_reference_bytes=MAX_REFERENCE_BYTES,
             )
         )
@@ -150,6 +154,19 @@ class Conversation:
                 f"the other peer does not decode {self.outgoing.codec}, which it agreed to: is it"
                 " of another version?"
             )
+        elif self.outgoing is not None and self._model is not None:
+            self._compare_models(hello, self.outgoing)
+
+    def _compare_models(self, hello: Hello, outgoing: Outgoing) -> None:
+        """Say so where the other peer cannot show what we might expect it to."""
+        if self._model in hello.models:
+            outgoing.their_model = "the same"
+        elif hello.models:
+            outgoing.their_model = "another one"
+            logger.warning("the other peer has another network than ours, and draws with that")
+        else:
+            outgoing.their_model = "none"
+            logger.warning("the other peer has no network: it enlarges the small picture")
 
     def _has_finished(self, now: float) -> bool:
         if self._state.theirs is PeerState.DONE:

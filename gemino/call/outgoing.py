@@ -91,6 +91,8 @@ class Outgoing:
         self._told_sound = False
         self._told_state = MediaState(sends_picture=True, sends_sound=True)
         self._reported = (0, 0)
+        self.their_model = ""
+        """The other peer's network: "the same" as ours, "another one", or "none" ("": not told)."""
 
     @property
     def failure(self) -> GeminoError | None:

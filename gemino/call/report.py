@@ -66,6 +66,7 @@ def peer_report(outgoing: Outgoing | None, incoming: Incoming | None) -> dict[st
         seconds = 0.0 if video.latest is None else video.latest[1] + 1 / float(outgoing.fps)
         report["sent"] = _counted(counters) | {
             "seconds": round(seconds, 3),
+            "their_model": outgoing.their_model,
             "frames_in_clip": video.sent + video.dropped,
             "payload_kbps": round(payload_kbps(counters, seconds), 3),
             "audio_kbps": round(kbps(counters.audio_bytes, seconds), 3),
