@@ -68,6 +68,7 @@ def serve(
     typer.echo("loading the model ...", err=True)
     trip = RoundTrip(None if model == NO_MODEL else model, int(size), runtime)
     try:
+        trip.wait()
         server = PageServer(Place(host, port, tls), access, trip)
 
         def tell() -> None:

@@ -82,6 +82,12 @@ class RoundTrip:
         """Whether the model is loaded."""
         return self._viewer.ready.is_set()
 
+    def wait(self) -> None:
+        """Until the model is loaded; raises ModelError or RuntimeUnavailable where it cannot be."""
+        self._viewer.ready.wait()
+        if self._viewer.failure is not None:
+            raise self._viewer.failure
+
     @property
     def failure(self) -> GeminoError | None:
         """Why nothing is shown any more."""
