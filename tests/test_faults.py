@@ -113,10 +113,10 @@ async def test_a_call_outlives_its_signaling_server(
 async def test_the_wall_clock_may_jump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wall, ntp = time.time, aiortc.clock.current_ntp_time
     async with call(Colour(90), tmp_path, monkeypatch) as (_, _, watcher):
-        jump_s = 0
-        monkeypatch.setattr(time, "time", lambda: wall() + jump_s)
-        monkeypatch.setattr(aiortc.clock, "current_ntp_time", lambda: ntp() + (jump_s << 32))
-        for jump_s in (3600, -86_400, 0):
+        jump_s = [0]
+        monkeypatch.setattr(time, "time", lambda: wall() + jump_s[0])
+        monkeypatch.setattr(aiortc.clock, "current_ntp_time", lambda: ntp() + (jump_s[0] << 32))
+        for jump_s[0] in (3600, -86_400, 0):
             wanted = watcher.frames + 8
             await until(lambda: watcher.frames > wanted)  # noqa: B023 - called at once
     assert watcher.times == sorted(watcher.times)

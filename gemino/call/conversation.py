@@ -84,7 +84,7 @@ class Conversation:
             self._state.receive(message)
             answers = self._take(message)
         except WireError as error:
-            self._refusal = error
+            self._refusal = self._refusal or error  # the first says most
             for half in (self.outgoing, self.incoming):
                 if half is not None:
                     half.counters.garbage += 1
