@@ -163,6 +163,22 @@ def test_losses_are_made_up_for_and_cost_no_delay() -> None:
     )
 
 
+@pytest.mark.parametrize("packet_ms", [20, 60])
+def test_copies_of_lost_packets_come_in_time(packet_ms: int) -> None:
+    rng = np.random.default_rng(6)
+    fec = OpusSettings(24, packet_ms, fec=True, loss_percent=20)
+    packets = packets_of(speech(), fec)
+    length = len(speech()) // (packet_ms * 48) * packet_ms * 48
+
+    def lossy(sent_s: float) -> float | None:
+        return None if rng.random() < 0.1 and sent_s < 40 else NETWORK_S + rng.uniform(0, 0.01)
+
+    heard = played(packets, 60.0, lossy, packet_ms=packet_ms, length=length)
+    assert heard.playout.recovered > 0.5 * heard.playout.lost > 10
+    longer = float(np.median(heard.target_s[1_000:1_900]) - np.median(heard.target_s[-300:]))
+    assert longer == pytest.approx(packet_ms / 1000, abs=0.015)
+
+
 def test_silence_that_is_not_sent_leaves_what_follows_in_time() -> None:
     sound = np.concatenate([tone(1.0), np.zeros(3 * SAMPLE_RATE_HZ, np.int16), tone(1.0)])
     packets = packets_of(sound, OpusSettings(16, 20, dtx=True))

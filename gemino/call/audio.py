@@ -207,18 +207,18 @@ class SpeechStream:
         if gap <= 0:
             return np.zeros(0, np.int16)
         blocks = []
-        copied = packet_samples(following) if missing else 0
-        if copied > gap or copied % _STEP_SAMPLES:
-            copied = 0
+        length = packet_samples(following)
+        there = missing > 0 and has_fec_copy(following) and length % _STEP_SAMPLES == 0
+        copied = min(length, gap) if there else 0
         rest = gap - copied
         for _ in range(min(rest, _MOST_CONCEALED) // _CONCEALED_AT_ONCE):
             blocks.append(self.conceal())
             rest -= _CONCEALED_AT_ONCE
         blocks.append(np.zeros(rest, np.int16))
         if copied:
-            try:
-                blocks.append(self._decoder.recover(following, copied))
-                self.recovered += has_fec_copy(following)
+            try:  # what was made up already is left out at its start
+                blocks.append(self._decoder.recover(following, length)[-copied:])
+                self.recovered += 1
             except CodecError:
                 blocks.append(np.zeros(copied, np.int16))
         return np.concatenate(blocks)

@@ -7,6 +7,8 @@ The rules:
   slow drift of two clocks against each other).
 - The delay aimed at is what 97 % of the packets of the last ten seconds needed, and one block of
   the loudspeaker more: 40 to 200 ms. Lip sync may ask for more (`hold_back`).
+- While packets are lost that the next one has a copy of, the delay is a packet longer, for the copy
+  to come in time.
 - What is off by 5 ms or more is put right by playing at most 1 % faster or slower, and at once
   where nobody speaks. That also takes up the drift.
 - Where a packet is missing when its turn has come, speech is made up from what came before, or
@@ -22,7 +24,7 @@ from collections import deque
 import numpy as np
 
 from gemino.call.audio import SoundPacket, SpeechStream, is_quiet
-from gemino.call.opus import SAMPLE_RATE_HZ, Samples
+from gemino.call.opus import SAMPLE_RATE_HZ, Samples, has_fec_copy, packet_samples
 from gemino.call.resampler import Resampler
 
 MIN_DELAY_S, MAX_DELAY_S = 0.04, 0.2
@@ -90,6 +92,7 @@ class SoundPlayout:
         self._arrivals = ArrivalTimes()
         self._needed_s = MIN_DELAY_S
         self._base_s = 0.0
+        self._seen_lost, self._lost_at = 0, -_WINDOW_S
         self._gap = 0
         """Samples made up since the last packet."""
         self._idle = True
@@ -98,6 +101,11 @@ class SoundPlayout:
     def lost(self) -> int:
         """Packets that had not come when their turn was there."""
         return self._stream.lost
+
+    @property
+    def recovered(self) -> int:
+        """Those of them whose copy came in time."""
+        return self._stream.recovered
 
     @property
     def head(self) -> int | None:
@@ -115,6 +123,10 @@ class SoundPlayout:
         self._arrivals.add(timestamp, now)
         self._base_s = self._arrivals.base_s
         self._needed_s = self._arrivals.needed_s()
+        if self._stream.lost > self._seen_lost:
+            self._seen_lost, self._lost_at = self._stream.lost, now
+        if now - self._lost_at < _WINDOW_S and has_fec_copy(packet.data):
+            self._needed_s += packet_samples(packet.data) / SAMPLE_RATE_HZ
 
     def pull(self, count: int, now: float) -> Samples:
         """The next `count` samples to play."""
