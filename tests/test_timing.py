@@ -176,7 +176,7 @@ def test_a_wrong_option_gives_one_clear_line(
 def test_a_missing_gpu_is_refused_by_the_process_that_looks_for_it() -> None:
     done = bench("--device=cuda", "--size=256", "--model=xs")
     assert isinstance(done.exception, RuntimeUnavailable)
-    assert "no usable CUDA device" in str(done.exception)
+    assert "no usable cuda device" in str(done.exception)
 
 
 def test_a_process_that_dies_is_noticed() -> None:
@@ -302,3 +302,21 @@ def test_the_published_network_runs_and_heeds_both_of_its_inputs() -> None:
     assert not torch.equal(pictures[0], pictures[1])
     assert not torch.equal(pictures[0], pictures[2])
     assert count_parameters(network) == original.counts(original.depthwise).parameters
+
+
+def test_instructions_are_limited_in_a_process_of_their_own(tmp_path: Path) -> None:
+    """The libraries are told when they start; what was measured says so."""
+    out = tmp_path / "limited.json"
+    words = ["bench", "--model", "xs", "--size", "256", "--seconds", "0.1", "--isa", "avx2"]
+    program = "import sys; from gemino.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words, "--json", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (case,) = json.loads(out.read_text())["cases"]
+    assert case["isa_limit"] == "avx2"
+    assert case["machine"]["capability"] == "AVX2"
+    assert "no more than AVX2" in " ".join(done.stdout.split())

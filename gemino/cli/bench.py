@@ -3,9 +3,11 @@
 import math
 import os
 import re
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -18,7 +20,9 @@ from gemino.zoo import DEFAULT_MODEL, find
 if TYPE_CHECKING:
     from gemino.timing.bench import Case, Record
 
-_DEVICES = ("auto", "cpu", "cuda")
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+# What tells oneDNN and torch's own kernels to leave newer instructions alone; only as they start.
+_LIMITS = {"avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}}
 _UNTRAINED = ("xs", "s", "l")
 _MAX_SECONDS = 3600.0
 
@@ -31,7 +35,7 @@ def bench(
             help="Models or exports, by name or folder; xs, s or l: such a network, untrained."
         ),
     ] = DEFAULT_MODEL,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads a frame.")] = 1,
     seconds: Annotated[float, typer.Option(help="Time each model at each size for so long.")] = 10,
     as_json: Annotated[
@@ -46,6 +50,11 @@ def bench(
             metavar="TRACE", help="Write what torch's profiler sees of a few frames, for Chrome."
         ),
     ] = None,
+    isa: Annotated[
+        Literal["all", "avx2"],
+        typer.Option(help="avx2: as on a processor without AVX-512 and AMX."),
+    ] = "all",
+    limited: Annotated[bool, typer.Option("--limited", hidden=True)] = False,
 ) -> None:
     """Time every stage of the codec, and compare with what this machine can do at best.
 
@@ -64,6 +73,8 @@ def bench(
     if threads > cores:
         raise GeminoError(f"--threads: this machine has {cores} cores, fewer than {threads}")
 
+    if isa != "all" and not limited:
+        raise typer.Exit(_again(_LIMITS[isa]))
     from gemino.timing.bench import Case
     from gemino.timing.tables import check_writable
 
@@ -72,11 +83,21 @@ def bench(
         if path is not None:
             check_writable(path)
     cases = [
-        Case(name, px, device, threads, seconds, _trace(profile, name, px, several))
+        Case(
+            *(name, px, device, threads, seconds, _trace(profile, name, px, several)),
+            isa="" if isa == "all" else isa,
+        )
         for name in models
         for px in sizes
     ]
     _publish(_measure(cases, as_json), markdown)
+
+
+def _again(limits: Mapping[str, str]) -> int:
+    """This very command in a process that is started with `limits`; its exit code."""
+    program = "from gemino.cli.main import main; main()"
+    words = [sys.executable, "-c", program, *sys.argv[1:], "--limited"]
+    return subprocess.run(words, env={**os.environ, **limits}, check=False).returncode
 
 
 def _measure(cases: "Sequence[Case]", as_json: Path | None) -> "list[Record]":

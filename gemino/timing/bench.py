@@ -33,9 +33,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What to time. model: a model's name or folder, or one of `UNTRAINED`. device: auto, cpu or
-    cuda. seconds: for so long, besides what opening takes. trace: a file for the profiler. scratch:
-    a folder that whoever made it clears."""
+    """What to time. model: a model's name or folder, or one of `UNTRAINED`. device: auto, cpu,
+    cuda or mps. seconds: for so long, besides what opening takes. trace: a file for the profiler.
+    scratch: a folder that whoever made it clears. isa: what this process is limited to, for the
+    record: the libraries were told when it started."""
 
     model: str
     output_px: int
@@ -44,6 +45,7 @@ class Case:
     seconds: float = 10.0
     trace: Path | None = None
     scratch: Path | None = None
+    isa: str = ""
 
 
 def run(case: Case, told: Callable[[float], None] | None = None) -> Record:
@@ -85,6 +87,7 @@ def _facts(case: Case, files: ModelFiles, subject: Subject, counted: Cost) -> Re
         "device": subject.device.type,
         "precision": precision,
         "threads": case.threads,
+        "isa_limit": case.isa,
         "parameters": counted.parameters,
         "gmac": round(counted.macs / 1e9, 4),
         "weights_mb": round(counted.weights_bytes(precision) / 1e6, 4),

@@ -37,9 +37,10 @@ def open_subject(files: ModelFiles, output_px: int, device: str, threads: int) -
     Raises ModelError, and RuntimeUnavailable where this machine cannot run it so.
     """
     if files.graphs is None:
-        made = TorchSynthesizer(files, output_px, device=device, threads=threads)
+        # What was timed here before was perhaps timed with other instructions.
+        made = TorchSynthesizer(files, output_px, device=device, threads=threads, fresh=True)
         return Subject(made, "torch", made.device, made.precision, made.parts)
-    if device == "cuda":
+    if device in ("cuda", "mps"):
         raise RuntimeUnavailable(f"{files.path}: an export runs on a CPU; use --device cpu")
     graphs = OnnxSynthesizer(files, output_px, threads=threads)
     parts = partial(_graph_parts, graphs)

@@ -121,7 +121,8 @@ def _case(record: Record) -> list[str]:
 
 def _run(record: Record) -> str:
     threads = "1 thread" if record["threads"] == 1 else f"{record['threads']} threads"
-    return f"{record['runtime']}, {record['device']}, {record['precision']}, {threads}"
+    limit = f", no more than {record['isa_limit'].upper()}" if record.get("isa_limit") else ""
+    return f"{record['runtime']}, {record['device']}, {record['precision']}, {threads}{limit}"
 
 
 def _write(path: Path, text: str) -> None:
