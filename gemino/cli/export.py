@@ -14,6 +14,7 @@ from gemino.config import MAX_KBPS, MIN_KBPS, EncoderConfig, Rung
 from gemino.errors import GeminoError, MediaError
 from gemino.graphs import GraphPrecision, graph_path
 from gemino.media import probe, read_frames
+from gemino.runtime.choice import exports_folder
 from gemino.zoo import DEFAULT_MODEL, ModelFiles, find
 
 if TYPE_CHECKING:
@@ -26,8 +27,15 @@ _BITS_PER_PIXEL = 1 / 32  # 15 kbps at 128 px and 30 fps, 60 at 256 px
 
 def export(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the graphs; made if need be.")
-    ],
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="For the graphs; made if need be.  [default: one in ~/.cache/gemino/exports, from"
+            " which --runtime auto takes them where that is faster]",
+        ),
+    ] = None,
     model: Annotated[str, typer.Option(help="Model to export, by name or folder.")] = DEFAULT_MODEL,
     size: Annotated[
         int, typer.Option(help="Side of the rebuilt picture: 256, 512, 768 or 1024 px.")
@@ -63,6 +71,8 @@ def export(
     Then: gemino decode webcam.gem --model ./generic-s-int8 -o webcam.mp4
     """
     files = find(model)
+    if output is None:
+        output = exports_folder() / f"{files.config.name}-{size}-{precision}"
     _check(files, output, size)
     from gemino.evaluation import clips
     from gemino.runtime.parity import export_model
