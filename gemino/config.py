@@ -162,8 +162,8 @@ def reference_budget_bytes(total_kbps: float, output_px: int) -> int:
 def first_reference_bytes(output_px: int) -> int:
     """Most bytes of the coarse reference that goes before the first: 5 kB at 512 px.
 
-    It crosses in less than half the time, and with it the first pictures of the two samples are at
-    an LPIPS of 0.13 and 0.06 rather than 0.51 and 0.33 without any (docs/reference-picture.md).
+    It crosses in half the time or less, and takes most of the LPIPS off that pictures without any
+    have (docs/references.md).
     """
     return min(_FIRST_REFERENCE_BYTES_PER_PX * output_px, _MOST_FIRST_REFERENCE_BYTES)
 

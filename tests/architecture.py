@@ -17,7 +17,10 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     {name: (name,) for name in ("frames", "rate", "fields", "network", "processes", "svtav1")},
     {
         name: (name,)
-        for name in ("likeness", "sampling", "wire", "media", "video", "container", "nn", "faces")
+        for name in (
+            *("likeness", "sampling", "faces", "gallery", "wire"),
+            *("media", "video", "container", "nn"),
+        )
     },
     {"models": ("zoo", "graphs", "adapters", "identity", "runtime"), "attention": ("attention",)},
     {"encoder": ("encoder",), "decoder": ("decoder",)},

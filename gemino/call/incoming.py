@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from aiortc import RTCPeerConnection
 
 from gemino.call import timecode
+from gemino.call.album import Received
 from gemino.call.audio import SoundPacket
 from gemino.call.display import Listener, ShownFrame
 from gemino.call.hearing import Hearing
@@ -50,7 +51,8 @@ class Incoming:
         self.recorder: Recorder | None = None
         self._options = options
         self._buffer = PictureBuffer()
-        self._references = ReferenceReceiver(MAX_REFERENCE_BYTES)
+        kept = None if options.gallery is None else Received(options.gallery)
+        self._references = ReferenceReceiver(MAX_REFERENCE_BYTES, kept)
         self._wish = Wish()
         self._hearing = Hearing(self._write_sound, options.speaker)
         # A recording gets pictures as they come, and puts them in step by their times.

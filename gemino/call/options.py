@@ -11,6 +11,7 @@ from gemino.call.sources import Source
 from gemino.call.speaker import Speaker
 from gemino.config import MAX_KBPS, MIN_KBPS, OUTPUT_SIZES_PX, LrCodec
 from gemino.errors import CallError
+from gemino.gallery import Gallery
 from gemino.runtime import Device, Runtime
 
 LrChoice = Literal["auto", "av1", "vp8"]
@@ -69,7 +70,8 @@ class PeerOptions:
     per frame sent or shown. stats: JSON lines, one a second. local: use 127.0.0.1 and nothing else;
     both peers are on this machine. supervised: leave when standard input closes. wait_s: how long
     to wait for the other peer. displays: open ones, for whoever opened them to close.
-    ice: STUN and TURN servers. speaker: an open one, to hear the other side, likewise.
+    ice: STUN and TURN servers. speaker: an open one, to hear the other side, likewise. gallery:
+    keeps references for the next call.
     """
 
     room: str
@@ -85,6 +87,7 @@ class PeerOptions:
     supervised: bool = False
     wait_s: float = 120.0
     displays: tuple[Display, ...] = ()
+    gallery: Gallery | None = None
     ice: IceOptions = field(default_factory=IceOptions)
     speaker: Speaker | None = None
 

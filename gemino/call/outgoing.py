@@ -6,6 +6,7 @@ from dataclasses import replace
 from aiortc import RTCPeerConnection, RTCRtpSender
 
 from gemino.call.adaptation import Adaptation
+from gemino.call.album import Album
 from gemino.call.audio import OpusSlot
 from gemino.call.options import PeerOptions
 from gemino.call.opus import Samples
@@ -27,6 +28,7 @@ from gemino.call.stats import Counters
 from gemino.call.tracks import AudioTrack, SourceFrame, VideoTrack
 from gemino.config import EncoderConfig, LrCodec, first_reference_bytes
 from gemino.errors import CallError, GeminoError
+from gemino.frames import Frame
 from gemino.wire import (
     CaptureTime,
     KeyframeWish,
@@ -73,6 +75,8 @@ class Outgoing:
         )
         self._pictures: PictureSender | PlainPictures = PictureSender(config, self.counters)
         self._references = ReferenceSender(budget.reference_pace_kbps)
+        self._album = None if options.gallery is None else Album(options.gallery)
+        self._hopes = self._album is not None
         keep_log = options.frame_log is not None
         self.video = VideoTrack(feed.pictures, feed.clock, keep_log=keep_log)
         self._displays, self._listeners = options.displays, options.listeners
@@ -193,7 +197,11 @@ class Outgoing:
 
     def prime(self) -> None:
         """Encode the first frame, where it is known; blocks, raises MediaError or CodecError."""
+        if self._album is not None:
+            self._album.open()
         first = self._feed.pictures.peek()
+        if first is not None:
+            self._hope(first.frame)
         if first is not None and isinstance(self._pictures, PictureSender):
             self._pictures.prime(first.frame)
 
@@ -213,6 +221,8 @@ class Outgoing:
         counters.frames_dropped = self.video.dropped
         for reference in self._pictures.take_references():
             self._references.send(reference)
+            if self._album is not None:
+                self._album.keep(reference)
             counters.reference_at = now
         messages = self._references.messages(now)
         counters.reference_bytes = self._references.bytes_sent
@@ -253,7 +263,16 @@ class Outgoing:
         for listener in self._listeners:
             listener.hear_self(samples, taken_s)
 
+    def _hope(self, first: Frame) -> None:
+        """Offer what former calls have of a picture like the first, before any other reference."""
+        if self._album is not None and self._hopes:
+            for reference in self._album.like(first, self._media.size_px):
+                self._references.hope(reference)
+        self._hopes = False
+
     def _show_self(self, frame: SourceFrame) -> None:
+        if self._hopes:
+            self._hope(frame.frame)
         for display in self._displays:
             display.show_self(frame.frame, self.clock.start_s + frame.time_s)
 

@@ -9,6 +9,7 @@ Rules that always hold:
 - Chunks leave no faster than `pace_kbps`, and at most `WINDOW_BYTES` are unacknowledged, so a
   reference neither starves the LR stream nor piles up in the transport's buffer.
 - A receiver that holds the offered hash says so (`ReferenceHave`) and nothing is sent.
+- References of former calls are hoped for: their hashes are offered, and nothing of them is sent.
 - The receiver's memory is bounded by `max_bytes` for what is under way and `GALLERY` references.
 
 No socket and no clock: `now` (seconds, monotonic) is an argument.
@@ -16,6 +17,7 @@ No socket and no clock: `now` (seconds, monotonic) is an argument.
 
 import hashlib
 from collections import OrderedDict, deque
+from typing import Protocol
 
 from gemino.config import REFERENCES_HELD
 from gemino.errors import WireError
@@ -39,19 +41,23 @@ _BURST_BYTES = 2 * MAX_CHUNK_BYTES
 class ReferenceSender:
     """Sends one reference at a time.
 
-    pace_kbps: how fast chunks may leave; may be changed at any time.
+    pace_kbps: how fast chunks may leave; may be changed at any time. spared: references hoped for
+    that the receiver holds.
     """
 
     def __init__(self, pace_kbps: float) -> None:
         self.pace_kbps = pace_kbps
         self.bytes_sent = 0
         self.acknowledged = 0
+        self.spared = 0
         self._offer: ReferenceOffer | None = None
         self._offered = False
         self._data = b""
         self._sent = 0
         self._acked = 0
         self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
+        self._hopes: list[ReferenceOffer] = []
+        self._hoped: set[bytes] = set()
         self._allowance = float(_BURST_BYTES)
         self._last: float | None = None
 
@@ -70,6 +76,11 @@ class ReferenceSender:
         else:
             self._waiting.append(data)
 
+    def hope(self, data: bytes) -> None:
+        """Have `data` used if the receiver holds it, and not sent; before the first `send`."""
+        self._hopes.append(ReferenceOffer(hashlib.sha256(data).digest(), len(data)))
+        self._hoped.add(self._hopes[-1].sha256)
+
     def _begin(self, data: bytes) -> None:
         self._offer = ReferenceOffer(hashlib.sha256(data).digest(), len(data))
         self._offered = False
@@ -81,9 +92,11 @@ class ReferenceSender:
         self._last = now
         earned = elapsed * self.pace_kbps * 125
         self._allowance = min(self._allowance + earned, _BURST_BYTES)
-        if self._offer is None:
-            return []
         messages: list[Message] = []
+        messages += self._hopes
+        self._hopes = []
+        if self._offer is None:
+            return messages
         if not self._offered:
             self._offered = True
             messages.append(self._offer)
@@ -102,6 +115,9 @@ class ReferenceSender:
 
         Raises WireError for an acknowledgement of bytes that were never sent.
         """
+        if isinstance(message, ReferenceHave) and message.sha256 in self._hoped:
+            self._hoped.remove(message.sha256)
+            self.spared += 1
         if self._offer is None:
             return
         if isinstance(message, ReferenceHave):
@@ -149,11 +165,19 @@ class Wish:
         return True
 
 
-class ReferenceReceiver:
-    """Puts references together and keeps the last few, by hash."""
+class Kept(Protocol):
+    """What outlives the call, by hash; `put` raises nothing."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def get(self, sha256: bytes) -> bytes | None: ...
+    def put(self, data: bytes) -> None: ...
+
+
+class ReferenceReceiver:
+    """Puts references together and keeps the last few, by hash; kept: those of former calls."""
+
+    def __init__(self, max_bytes: int, kept: Kept | None = None) -> None:
         self.bytes_received = 0
+        self._kept = kept
         self._max_bytes = max_bytes
         self._gallery: OrderedDict[bytes, bytes] = OrderedDict()
         self._offer: ReferenceOffer | None = None
@@ -187,9 +211,10 @@ class ReferenceReceiver:
                 f"ReferenceOffer: total_bytes is {offer.total_bytes}: we take {self._max_bytes}"
             )
         held = self._gallery.get(offer.sha256)
+        if held is None and self._kept is not None:
+            held = self._kept.get(offer.sha256)
         if held is not None:
-            self._ready.append(held)
-            self._gallery.move_to_end(offer.sha256)
+            self._hold(offer.sha256, held)
             return [ReferenceHave(offer.sha256)]
         self._offer = offer
         self._data, self._have = bytearray(offer.total_bytes), bytearray(offer.total_bytes)
@@ -222,11 +247,17 @@ class ReferenceReceiver:
         self._drop()
         if hashlib.sha256(data).digest() != offer.sha256:
             raise WireError("ReferenceChunk: the bytes do not have the hash that was offered")
-        self._gallery[offer.sha256] = data
+        if self._kept is not None:
+            self._kept.put(data)
+        self._hold(offer.sha256, data)
+        return [ReferenceAck(offer.reference_id, len(data), True)]
+
+    def _hold(self, sha256: bytes, data: bytes) -> None:
+        self._gallery[sha256] = data
+        self._gallery.move_to_end(sha256)
         if len(self._gallery) > GALLERY:
             self._gallery.popitem(last=False)
         self._ready.append(data)
-        return [ReferenceAck(offer.reference_id, len(data), True)]
 
     def _drop(self) -> None:
         self._offer, self._data, self._have, self._missing = None, bytearray(), bytearray(), 0

@@ -51,6 +51,7 @@ class _Command(edge.OptionalValues):
         "--camera": _FIRST_CAMERA,
         "--listen": _RANDOM_ROOM,
         "--loopback": _NO_CLIP,
+        "--gallery": outputs.OWN_GALLERY,
         "--mic": sound.DEFAULT,
         "--speaker": sound.DEFAULT,
     }
@@ -170,6 +171,7 @@ def call(
     test_pattern: _Pattern = False,
     output: _Output = None,
     record: outputs.Record = None,
+    gallery: outputs.GalleryFolder = None,
     show: outputs.Show = False,
     virtual_camera: outputs.VirtualCamera = False,
     mic: sound.Mic = None,
@@ -246,6 +248,7 @@ def call(
         source=source,
         output=output,
         lossless=record_lossless,
+        gallery=outputs.open_gallery(gallery),
         displays=ctx.with_resource(
             outputs.opened(
                 size,

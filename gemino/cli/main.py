@@ -8,6 +8,7 @@ from gemino.cli.edge import new_app, run
 from gemino.cli.encode import encode
 from gemino.cli.evaluate import evaluate
 from gemino.cli.export import export
+from gemino.cli.gallery import gallery
 from gemino.cli.personalize import personalize
 from gemino.cli.serve import serve
 from gemino.cli.signal import PASSED_ON, signal
@@ -24,6 +25,7 @@ app.command()(export)
 app.command()(bench)
 app.command()(doctor)
 app.command()(serve)
+app.add_typer(gallery, name="gallery")
 app.command(context_settings=PASSED_ON)(signal)
 
 

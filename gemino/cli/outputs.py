@@ -13,6 +13,7 @@ from gemino.errors import CallError, MediaError
 if TYPE_CHECKING:
     from gemino.call.display import Display
     from gemino.call.peer import Peer
+    from gemino.gallery import Gallery
 
 Show = Annotated[
     bool,
@@ -27,6 +28,26 @@ VirtualCamera = Annotated[
     bool,
     typer.Option("--virtual-camera", help="Be a camera for other programs: the other side's face."),
 ]
+
+OWN_GALLERY = ""
+GalleryFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--gallery",
+        metavar="[FOLDER]",
+        help="Keep references, encrypted, so that the next call is sharp at once: your own gallery,"
+        " or one in a folder.",
+    ),
+]
+
+
+def open_gallery(folder: str | None) -> "Gallery | None":
+    """The gallery that is asked for; raises MediaError where it cannot be used."""
+    from gemino.gallery import Gallery, default_folder, default_key
+
+    if folder is None:
+        return None
+    return Gallery(default_folder() if folder == OWN_GALLERY else Path(folder), default_key())
 
 
 def check(loopback_clip: str | None, record: Path | None, *, virtual_camera: bool) -> None:

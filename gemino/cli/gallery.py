@@ -1,0 +1,57 @@
+"""`gemino gallery`: what `gemino-call --gallery` keeps between calls."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gemino.cli.edge import new_app
+from gemino.errors import MediaError
+from gemino.gallery import Gallery, default_folder, default_key
+
+gallery = new_app("What calls with --gallery keep for the next one, encrypted.")
+
+_Folder = Annotated[
+    Path | None, typer.Option("--gallery", metavar="FOLDER", help="Another one than your own.")
+]
+
+
+@gallery.command("list")
+def list_items(folder: _Folder = None) -> None:
+    """Say what is kept: kind, size, when it was last used, and how it begins."""
+    items = _open(folder).items()
+    for item in items:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.used_at))
+        typer.echo(f"{item.kind:<9}{item.size_bytes:>9,} bytes  {used}  {item.sha256[:4].hex()}")
+    if not items:
+        typer.echo("nothing is kept; gemino-call --gallery keeps references")
+
+
+@gallery.command("forget")
+def forget(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="As `list` names them, the last column.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of it.")] = False,
+    folder: _Folder = None,
+) -> None:
+    """Delete what is kept of some pictures, or of all."""
+    kept = _open(folder)
+    if everything == bool(names):
+        raise MediaError("name what is to be forgotten, or say --all")
+    if everything:
+        typer.echo(f"forgot {kept.forget()}")
+        return
+    items = kept.items()
+    for name in names or []:
+        found = [item for item in items if item.sha256.hex().startswith(name.lower())]
+        if not found or len(name) < 4:
+            raise MediaError(f"{name}: nothing of that name is kept; gemino gallery list names all")
+        for item in found:
+            kept.forget(item)
+            typer.echo(f"forgot {item.sha256[:4].hex()}")
+
+
+def _open(folder: Path | None) -> Gallery:
+    return Gallery(folder or default_folder(), default_key())
