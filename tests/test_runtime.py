@@ -360,3 +360,12 @@ def test_two_threads_share_the_program_for_gpus(files: ModelFiles) -> None:
         together = list(pool.map(draw, [*range(4)] * 3))
     for number, shown in enumerate(together):
         assert np.array_equal(shown, alone[number % 4])
+
+
+def test_nothing_is_kept_of_references_that_are_no_longer_held(files: ModelFiles) -> None:
+    synthesizer = TorchSynthesizer(files, 256, device="cpu", precision="float32")
+    synthesizer.expect(Sampling(128))
+    for seed in range(2 * REFERENCES_HELD):
+        synthesizer.add_reference(picture(256, seed))
+        assert len(synthesizer._holding._ready) <= REFERENCES_HELD
+    assert len(synthesizer._holding._ready) == REFERENCES_HELD

@@ -99,6 +99,9 @@ class Holding(Generic[Features]):
                 self._features(newest, self._sampling, self._drawing)
             with self._lock:
                 self._replace(newest)
+                held = {each.number for each in self._references}
+                for key in [key for key in self._ready if key[2] not in held]:
+                    del self._ready[key]
 
     def _replace(self, newest: _Reference) -> None:
         same = [
