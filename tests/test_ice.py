@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -21,6 +22,7 @@ from gemino.call.report import peer_report
 from gemino.call.sources import ClipSource
 from gemino.errors import CallError, IceError
 from signaling import IceServers, SignalingServer
+from signaling.command import main
 from signaling.ice import credentials
 from test_call import make_clip, movie_frames
 from tiny_model import write_tiny_model
@@ -262,3 +264,57 @@ async def test_a_peer_without_our_model_is_named(
     assert "the other peer has no network: it enlarges the small picture" in caplog.text
     assert peer_report(peers[0].outgoing, None)["sent"]["their_model"] == "none"
     assert len(movie_frames(output)) > 0
+
+
+def test_a_signaling_server_describes_its_servers_as_browsers_take_them() -> None:
+    servers = IceServers(("stun:one.test", "turn:two.test:99"), SECRET, life_s=60)
+    name, password = credentials(SECRET, 1000.0, 60)
+    assert servers.describe(1000.0) == [
+        {"urls": ["stun:one.test"]},
+        {"urls": ["turn:two.test:99"], "username": name, "credential": password},
+    ]
+    assert from_joined(servers.describe(1000.0)) == (
+        IceServer("stun:one.test"),
+        IceServer("turn:two.test:99", name, password),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--ice-server", "turn:x"], "needs the secret that it shares"),
+        (["--ice-server", "gopher:x"], "is no ICE server"),
+        (["--ice-server", "stun:x"] * 9, "9 ICE servers are too many"),
+        (["--ice-server", "turn:x", "--turn-secret", "{}/none"], "cannot be read"),
+        (["--ice-server", "turn:x", "--turn-secret", "{}/short"], "at least 16 bytes"),
+    ],
+)
+def test_a_signaling_server_says_which_servers_it_cannot_name(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "short").write_text("short")
+    assert main([word.format(tmp_path) for word in arguments], "signal") == 2
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert errors.count("\n") == 1
+
+
+async def test_a_call_over_ipv6(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("needs IPv6")
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda *_, **__: ["::1"])
+    async with AsyncExitStack() as stack:
+        pair = await make_pair(stack, tmp_path, (IceOptions(), IceOptions()), local=False)
+        assert await pair.run() == [None, None]
+    assert pair.shown() > 0
+    assert " ::1 " in pair.sender._link.connection.localDescription.sdp
+
+
+async def test_a_connection_on_this_machine_takes_less_than_a_second(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        pair = await make_pair(stack, tmp_path, (IceOptions(), IceOptions()))
+        assert await pair.run() == [None, None]
+    took_s = [peer.setup()["connect_s"] for peer in (pair.sender, pair.receiver)]
+    assert all(took is not None and took < 4 for took in took_s)  # of a machine that may be busy

@@ -46,7 +46,8 @@ class Link:
 
     on_message: gets what comes on the data channel. outgoing, incoming: the halves of the media, to
     be set before `meet`. gemino: the other peer is one of ours; else it is a plain WebRTC peer.
-    peer_left: the signalling server says that it is gone. As last measured: datagrams, how many
+    peer_left: the signalling server says that it is gone. met_at, connected_at: when both were in
+    the room, and when they were connected (time.monotonic). As last measured: datagrams, how many
     have come; video_lost, packets of ours since the start, as RTCP reports, None without a report.
     """
 
@@ -54,6 +55,8 @@ class Link:
         self.gemino = True
         self.peer_left = False
         self.datagrams = 0
+        self.met_at: float | None = None
+        self.connected_at: float | None = None
         self.video_lost: int | None = None
         self.outgoing: Outgoing | None = None
         self.incoming: Incoming | None = None
@@ -77,6 +80,7 @@ class Link:
         waiting: called where nobody else is there yet.
         """
         offers = signaling.peers == 1
+        self.met_at = time.monotonic() if offers else None
         candidates = self._candidates = self._open(signaling, offers=offers)
         if offers:
             await self._offer(signaling, candidates)
@@ -90,6 +94,7 @@ class Link:
             raise CallError(
                 f"no other peer came into room {self._options.room} within {patience_s:g} s"
             ) from None
+        self.met_at = self.met_at or time.monotonic()
         self.gemino = description.gemino
         await self._understand(self._agree(description, signaling, offers=offers))
         self._begin(self._listen(signaling))
@@ -98,6 +103,7 @@ class Link:
             await self._wait_until_connected(candidates)
         finally:
             trickle.cancel()
+        self.connected_at = time.monotonic()
 
     def receiving(self) -> list[str]:
         """The kinds of media that will come."""

@@ -57,6 +57,12 @@ class Peer:
         self._stop = asyncio.Event()
         self._link = Link(options, self._on_message)
 
+    def setup(self) -> dict[str, float | None]:
+        """Seconds from meeting the other peer to the connection, and when that was (monotonic)."""
+        met, connected = self._link.met_at, self._link.connected_at
+        took = None if met is None or connected is None else round(connected - met, 3)
+        return {"connect_s": took, "connected_at": connected}
+
     def stop(self) -> None:
         """Ask the call to end: `run` then closes its files and raises Interrupted."""
         self._stop.set()

@@ -182,7 +182,7 @@ async def _run_peer(
         except Interrupted:
             interrupted = True
         finally:
-            report = peer_report(peer.outgoing, peer.incoming)
+            report = peer_report(peer.outgoing, peer.incoming) | peer.setup()
             _write_results(options, peer, report, report_path)
     return report, interrupted
 
