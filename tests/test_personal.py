@@ -17,6 +17,7 @@ from gemino.config import ModelConfig
 from gemino.errors import MediaError, ModelError
 from gemino.nn.model import build
 from gemino.personal import program
+from gemino.personal.many import Outcome, people, run_many, summary
 from gemino.personal.program import PersonalOptions, run
 from gemino.zoo import find, write_config
 from personal_clips import talk
@@ -83,7 +84,9 @@ def test_a_video_becomes_an_adapter_also_when_interrupted(
         with pytest.raises(KeyboardInterrupt):
             run(asked, quiet())
     console = quiet()
-    written = run(asked, console)
+    result = run(asked, console)
+    written = result.folder
+    assert result.verdict.gain > 0.01
     assert "going on from step " in told(console)
     assert "me.mp4: " not in told(console)  # the footage was there already
     assert written == home / "models" / "me"
@@ -98,6 +101,36 @@ def test_a_video_becomes_an_adapter_also_when_interrupted(
         assert (written / picture).stat().st_size > 5_000
     left = sorted(path.name for path in (home / "runs" / "me").iterdir())
     assert left == ["contact.png"]  # nothing else of the footage stays
+
+
+def test_a_checkpoint_of_something_else_is_refused(home: Path) -> None:
+    asked = options(home, "other")
+    folder = home / "runs" / "other"
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.safetensors").write_bytes(b"of other videos")
+    (folder / "begun.json").write_text("[]")
+    with pytest.raises(ModelError, match="begin anew with --no-resume"):
+        run(asked, quiet())
+
+
+def test_of_many_people_each_gets_an_adapter_or_a_reason(home: Path) -> None:
+    folder = home / "people"
+    (folder / "ann").mkdir(parents=True)
+    shutil.copyfile(home / "me.mp4", folder / "ann" / "first.mp4")
+    talk(folder / "bob.mp4", count=40)
+    (folder / "notes.txt").write_text("no video")
+    found = people(folder)
+    assert list(found) == ["ann", "bob"]
+    heard: list[Outcome] = []
+    ann, bob = run_many(found, options(home, ""), 2, heard.append)
+    assert (ann.gain or 0) > 0.01
+    assert ann.failure is None
+    assert bob.failure is not None
+    assert "too short" in bob.failure
+    assert {one.name for one in heard} == {"ann", "bob"}
+    again = run_many({"ann": found["ann"]}, options(home, ""), 1, heard.append)
+    assert again == [Outcome("ann")]  # kept
+    assert len(summary([ann, bob, *again]).rows) == 3
 
 
 def test_a_training_that_does_not_help_ends_early_and_keeps_nothing(home: Path) -> None:
@@ -133,6 +166,8 @@ def test_only_a_model_itself_is_personalized(home: Path) -> None:
     ("words", "said"),
     [
         (["--name", "a/b"], "--name must be"),
+        ([], "name the videos of one person and --name"),
+        (["--name", "me", "--many", "x"], "name neither any nor --name"),
         (["--name", "me", "--device", "abacus"], "--device must be"),
         (["--name", "me", "--model", "nothing"], "no model 'nothing'"),
     ],

@@ -117,7 +117,13 @@ def test_a_file_finds_its_adapter_by_checksum_and_goes_without_where_it_is_gone(
         told = capfd.readouterr()
         return json.loads(told.out)["model"], told.err
 
-    assert model()[0] == "generic-s+me"
+    assert model() == ("generic-s+me", "")
+    shutil.move("other.mkv", "talk.mkv")  # somebody else, with the adapter of the first
+    assert gemino(monkeypatch, *words) == 0
+    capfd.readouterr()
+    name, note = model()
+    assert name == "generic-s+me"
+    assert "another face is seen" in note
     shutil.rmtree(me / "models")
     name, note = model()
     assert name == "generic-s"

@@ -20,6 +20,7 @@ from gemino.decoder import Decoder
 from gemino.errors import CodecError, MediaError, ModelError
 from gemino.media import MovieWriter
 from gemino.runtime import Runtime, open_synthesizer
+from gemino.runtime.guarded import GuardedSynthesizer
 from gemino.zoo import find, names
 
 
@@ -68,6 +69,8 @@ def decode(
             kept = f"; {output} holds the {shown.frames} frames before" if shown.frames else ""
             raise CodecError(f"{gem}: {error}{kept}") from error
     _report(shown, synthesizer.name, header, output, as_json)
+    if isinstance(synthesizer, GuardedSynthesizer) and not synthesizer.personal:
+        console.print(f"note: {synthesizer.name}: another face is seen, or none; it was not used")
 
 
 def _stated(gem: Path, header: Header, adapted: bool) -> str:

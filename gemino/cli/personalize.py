@@ -2,20 +2,35 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from gemino.cli.console import console
 from gemino.errors import GeminoError
 from gemino.zoo import DEFAULT_MODEL
 
+if TYPE_CHECKING:
+    from gemino.personal.program import PersonalOptions
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def personalize(
-    videos: Annotated[list[Path], typer.Argument(help="Videos of one person, talking.")],
-    name: Annotated[str, typer.Option(help="Whose adapter it is: a folder below --models.")],
+    videos: Annotated[
+        list[Path] | None, typer.Argument(help="Videos of one person, talking.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Whose adapter it is: a folder below --models.")
+    ] = None,
+    many: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Many people: a video, or a folder of them, each."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="With --many: people at a time.")
+    ] = 1,
     model: Annotated[str, typer.Option(help="The model that it adapts.")] = DEFAULT_MODEL,
     minutes: Annotated[float, typer.Option(min=0.01, help="Minutes of training, at most.")] = 15.0,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training, at most.")] = 1200,
@@ -48,15 +63,14 @@ def personalize(
 
     Example: gemino personalize me.mp4 --name me, then gemino decode call.gem --adapter me -o a.mp4
     """
-    if not _NAME.fullmatch(name):
-        raise GeminoError(f"--name must be letters, digits, '.', '_' and '-', not {name!r}")
+    _check_who(videos, name, many)
     if device not in ("auto", "cpu", "cuda"):
         raise GeminoError(f"--device must be auto, cpu or cuda, not {device!r}")
     from gemino.personal.program import PersonalOptions, run
 
     options = PersonalOptions(
-        videos,
-        name,
+        videos or [],
+        name or "",
         model,
         minutes,
         steps,
@@ -70,5 +84,36 @@ def personalize(
         runs=runs,
         models=models,
     )
-    written = run(options, console)
+    if many is not None:
+        _run_many(many, options, workers)
+        return
+    written = run(options, console).folder
     console.print(f"the adapter is in {written}: --adapter {name}", soft_wrap=True)
+
+
+def _check_who(videos: list[Path] | None, name: str | None, many: Path | None) -> None:
+    if many is not None:
+        if videos or name:
+            raise GeminoError("--many FOLDER says whose videos: name neither any nor --name")
+        return
+    if not videos or name is None:
+        raise GeminoError("name the videos of one person and --name, or --many FOLDER")
+    if not _NAME.fullmatch(name):
+        raise GeminoError(f"--name must be letters, digits, '.', '_' and '-', not {name!r}")
+
+
+def _run_many(folder: Path, options: "PersonalOptions", workers: int) -> None:
+    from gemino.personal.many import Outcome, people, run_many, summary
+
+    def tell(one: Outcome) -> None:
+        console.print(f"{one.name}: {one.failure or 'done'}", soft_wrap=True)
+
+    found = people(folder)
+    bad = [name for name in found if not _NAME.fullmatch(name)]
+    if bad:
+        raise GeminoError(f"{folder / bad[0]}: name it in letters, digits, '.', '_' and '-'")
+    outcomes = run_many(found, options, workers, tell)
+    Console().print(summary(outcomes))
+    failed = [one for one in outcomes if one.failure is not None]
+    if failed:
+        raise GeminoError(f"{len(failed)} of {len(outcomes)} people have no adapter")

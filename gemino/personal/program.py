@@ -43,7 +43,7 @@ _LEAST_GAIN = 0.01
 _PATIENCE = 5
 _MEGABYTES_A_SECOND = 40
 """Takes and sequences on disk, of a second of video at 512 px."""
-_BEST = "best.safetensors"
+_BEST, _BEGUN, _CHECKPOINT = "best.safetensors", "begun.json", "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,17 @@ class _Best:
             progress.update(task, completed=step.fraction, note=f"step {step.step} {note}")
 
 
-def run(options: PersonalOptions, console: Console) -> Path:
-    """Train, and return the adapter's folder.
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An adapter that was written: its folder, what it is worth, and minutes in all."""
+
+    folder: Path
+    verdict: Verdict
+    minutes: float
+
+
+def run(options: PersonalOptions, console: Console) -> Result:
+    """Train, and write the adapter.
 
     Interrupted, it leaves a checkpoint and raises KeyboardInterrupt; run again, it goes on from
     there. Raises MediaError for videos that do not serve, ModelError where the adapter is no better
@@ -147,6 +156,7 @@ def run(options: PersonalOptions, console: Console) -> Path:
     folder = options.runs / options.name
     folder.mkdir(parents=True, exist_ok=True)
     _check_space(folder, options)
+    _begin(folder, base, options)
     keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -163,9 +173,10 @@ def run(options: PersonalOptions, console: Console) -> Path:
     judged = play("video to judge by", judging(found.judged, options.output_px), folder, console)
     trainer = _train(options, base, learned, judged, folder, console)
     verdict = _judge(base, folder, judged)
+    minutes = (monotonic() - begun) / 60
     console.print(
         f"{trainer.clock.step} steps in {trainer.clock.seconds / 60:.1f} minutes, "
-        f"{(monotonic() - begun) / 60:.1f} in all; LPIPS on the last part: generic "
+        f"{minutes:.1f} in all; LPIPS on the last part: generic "
         f"{verdict.generic:.4f}, personal {verdict.personal:.4f} ({-verdict.gain:+.1%})"
     )
     if verdict.gain < _LEAST_GAIN:
@@ -181,7 +192,23 @@ def run(options: PersonalOptions, console: Console) -> Path:
     )
     shutil.copyfile(folder / footage.SHEET, written / footage.SHEET)
     _forget(folder)
-    return written
+    return Result(written, verdict, minutes)
+
+
+def _begin(folder: Path, base: ModelFiles, options: PersonalOptions) -> None:
+    """Note what is trained on what; a checkpoint of anything else does not fit.
+
+    Raises ModelError where there is one, and it is to be gone on from.
+    """
+    sizes = [[video.name, video.stat().st_size] for video in options.videos if video.exists()]
+    now = json.dumps([base.sha256, options.rank, sizes])
+    path, checkpoint = folder / _BEGUN, folder / _CHECKPOINT
+    if options.resume and checkpoint.exists() and path.exists() and path.read_text() != now:
+        raise ModelError(
+            f"{folder}: holds a training of other videos, or of another model; go on with those, "
+            "or begin anew with --no-resume"
+        )
+    path.write_text(now)
 
 
 def _check_space(folder: Path, options: PersonalOptions) -> None:
@@ -249,5 +276,5 @@ def _forget(folder: Path) -> None:
     """Delete what a finished personalization leaves: the footage, and the way to the adapter."""
     footage.forget(folder)
     shutil.rmtree(folder / SEQUENCES, ignore_errors=True)
-    for name in ("checkpoint.safetensors", _BEST, "best.json", "validation.png"):
+    for name in (_CHECKPOINT, _BEGUN, _BEST, "best.json", "validation.png"):
         (folder / name).unlink(missing_ok=True)
