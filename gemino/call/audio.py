@@ -28,6 +28,7 @@ from gemino.call.opus import (
     has_fec_copy,
     packet_samples,
 )
+from gemino.call.sound_copies import joined, parted
 from gemino.errors import CodecError
 
 BLOCK_SAMPLES = 960
@@ -54,17 +55,21 @@ _TIMESTAMP_MODULUS = 1 << 32
 class OpusSlot(Encoder):
     """Fills the encoder slot of an audio `RTCRtpSender`; one block in, at most one packet out.
 
-    settings: may be replaced at any time, what follows is coded by them.
+    settings: may be replaced at any time, what follows is coded by them. copies: each packet brings
+    the one before along (`sound_copies`).
     """
 
     def __init__(self, settings: OpusSettings) -> None:
         self.settings = settings
+        self.copies = False
         self.packets = 0
         self.payload_bytes = 0
         self.first: tuple[bytes, int] | None = None
         """The first payload and its timestamp before the sender's random offset."""
         self._applied = settings
         self._encoder = OpusEncoder(settings)
+        self._last = b"", 0
+        """The packet before, and where it ends."""
 
     def encode(
         self,
@@ -80,12 +85,20 @@ class OpusSlot(Encoder):
         samples = np.asarray(frame.to_ndarray(), np.int16).reshape(-1)
         packet = self._encoder.encode(samples)
         if len(packet) <= _DTX_BYTES:
+            self._last = b"", 0
             return [], 0
-        return self._account(packet, int(frame.pts or 0) - self._encoder.lookahead)
+        at = int(frame.pts or 0)
+        joint, self._last = self._with_copy(packet, at), (packet, at + len(samples))
+        return self._account(joint, at - self._encoder.lookahead)
 
     def pack(self, packet: "av.Packet[Any]") -> tuple[list[bytes], int]:
         """Pass on a packet that is Opus already, its pts in samples."""
         return self._account(bytes(packet), int(packet.pts or 0))
+
+    def _with_copy(self, packet: bytes, at: int) -> bytes:
+        before, end = self._last
+        both = joined(before, packet) if self.copies and at == end else None
+        return packet if both is None or len(both) > MAX_PACKET_BYTES else both
 
     def _account(self, payload: bytes, timestamp: int) -> tuple[list[bytes], int]:
         if self.first is None:
@@ -112,19 +125,30 @@ class Speech:
     samples: Samples
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    timestamp: int
+    data: bytes
+    is_copy: bool = False
+
+
 class SpeechStream:
     """Packets to samples, in order and without gaps.
 
-    position: timestamp of the sample that comes next, None before the first packet. lost,
-    recovered: packets that never came in time, and those of them that FEC brought back.
+    copies: packets of two frames are a copy and a packet (`sound_copies`). position: timestamp of
+    the sample that comes next, None before the first packet. lost, recovered: packets that never
+    came in time, and those of them that a copy brought back. copy_samples: how many the latest
+    packet brought copies of.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, copies: bool = True) -> None:
+        self.copies = copies
+        self.copy_samples = 0
         self.position: int | None = None
         self.lost = 0
         self.recovered = 0
         self._decoder = OpusDecoder()
-        self._waiting: dict[int, tuple[int, bytes]] = {}
+        self._waiting: dict[int, _Waiting] = {}
         self._next = 0
         self._concealed = 0
         """Samples made up since the last packet."""
@@ -135,7 +159,9 @@ class SpeechStream:
 
     def put(self, packet: SoundPacket) -> int | None:
         """Take a packet; its timestamp, counted on, or None where it is damaged or too late."""
-        if not packet_samples(packet.data):
+        copy, data = parted(packet.data) if self.copies else (None, packet.data)
+        samples = packet_samples(data)
+        if not samples:
             return None
         if self.position is None:
             self._next, self.position = packet.sequence, packet.timestamp
@@ -146,13 +172,17 @@ class SpeechStream:
             self._next = sequence
         if sequence < self._next:
             return None
-        self._waiting.setdefault(sequence, (timestamp, packet.data))
+        self._waiting[sequence] = _Waiting(timestamp, data)
+        if copy is not None and sequence > self._next:
+            earlier = _Waiting(timestamp - samples, copy, is_copy=True)
+            self._waiting.setdefault(sequence - 1, earlier)
+        self.copy_samples = samples if copy is not None or has_fec_copy(data) else 0
         return timestamp
 
     @property
     def first(self) -> int | None:
         """Timestamp of the first packet that waits."""
-        return self._waiting[min(self._waiting)][0] if self._waiting else None
+        return self._waiting[min(self._waiting)].timestamp if self._waiting else None
 
     def take(self, made_up: int = 0) -> Speech | None:
         """What comes next, if its packet is there; silence that was not sent belongs to it.
@@ -185,9 +215,11 @@ class SpeechStream:
 
     def _decode(self, sequence: int, made_up: int) -> Speech:
         assert self.position is not None
-        timestamp, data = self._waiting.pop(sequence)
+        waiting = self._waiting.pop(sequence)
+        timestamp, data = waiting.timestamp, waiting.data
         missing = sequence - self._next
-        self.lost += missing
+        self.lost += missing + waiting.is_copy
+        self.recovered += waiting.is_copy
         self._next = sequence + 1
         gap = timestamp - self.position
         if not 0 < gap < _MAX_GAP_S * SAMPLE_RATE_HZ:
@@ -251,6 +283,15 @@ class SoundTrack:
     def lost(self) -> int:
         """Packets that never came."""
         return self._stream.lost
+
+    @property
+    def recovered(self) -> int:
+        """Those of them that a copy brought back."""
+        return self._stream.recovered
+
+    def expect_copies(self, *, copies: bool) -> None:
+        """Whether packets of two frames are a copy and a packet; from the start they are."""
+        self._stream.copies = copies
 
     def start(self, origin: int, now: float) -> list[Samples]:
         """Fix the RTP timestamp of the first sample wanted; returns the samples so far."""

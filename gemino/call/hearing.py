@@ -37,11 +37,21 @@ class Hearing:
     def packets_lost(self) -> int:
         return self._track.lost
 
+    @property
+    def packets_recovered(self) -> int:
+        return self._track.recovered
+
     def add(self, packet: SoundPacket, now: float) -> None:
         """Take a packet as it arrives."""
         if self._speaker is not None:
             self._speaker.push(packet, now)
         self._put(self._track.add(packet, now))
+
+    def expect_plainly(self) -> None:
+        """The other side is no Gemino, and sends no copies of ours."""
+        self._track.expect_copies(copies=False)
+        if self._speaker is not None:
+            self._speaker.expect_copies(copies=False)
 
     def tell(self, message: SoundTime, now: float) -> None:
         """Take what was heard when, on the other side's clock; its first word counts."""

@@ -90,6 +90,7 @@ class Incoming:
     def expect_plainly(self) -> None:
         """The other peer is no Gemino: nobody tells when a picture or a sound was taken."""
         self._plain = self.viewer.plain = True
+        self._hearing.expect_plainly()
 
     def start(self, now: float, *, with_audio: bool) -> None:
         """Open the files; raises MediaError."""
@@ -108,6 +109,7 @@ class Incoming:
         self._keep_in_step()
         self.counters.audio_bytes = self._hearing.payload_bytes
         self.counters.audio_packets_lost = self._hearing.packets_lost
+        self.counters.audio_packets_recovered = self._hearing.packets_recovered
         if self.counters.references != self._used_references:
             self._used_references = self.counters.references
             self.counters.reference_at = now

@@ -27,6 +27,8 @@ MAX_PACKET_BYTES = 1_275
 """RFC 6716, section 3.2.1."""
 MAX_PACKET_SAMPLES = 5_760
 """120 ms, RFC 6716, section 3.2.5."""
+LEAST_FEC_KBPS = 18.0
+"""Below, libopus finds no room for FEC at any loss that can be told to it."""
 _CHANNELS = 1
 _OK = 0
 _VOIP = 2048

@@ -22,6 +22,7 @@ from gemino.call.recorder import LogRow
 from gemino.call.references import ReferenceSender
 from gemino.call.sender import PictureSender
 from gemino.call.slot import LrSlot
+from gemino.call.sound_copies import CopyPolicy
 from gemino.call.sound_format import SoundWish, expected_loss
 from gemino.call.sources import Feed
 from gemino.call.stats import Counters
@@ -84,6 +85,7 @@ class Outgoing:
         self._lr = LrSlot(self._pictures.encode, codec)
         settings = media.sound.settings(media.kbps)
         self._opus = OpusSlot(settings)
+        self._copies = CopyPolicy(settings)
         self.audio: AudioTrack | None = None
         if feed.sound is not None:
             self.audio = AudioTrack(feed.sound, feed.clock, settings.packet_ms)
@@ -117,13 +119,14 @@ class Outgoing:
         if settings.kbps < self._opus.settings.kbps:
             logger.info("the other peer asks for at most %g kbps of sound", settings.kbps)
         self._opus.settings = settings
+        self._copies = CopyPolicy(settings, known=wish.copies)
         if self.audio is not None:
             self.audio.packet_ms = settings.packet_ms
 
     def on_sound_loss(self, lost: float) -> None:
         """Take what the other peer reports (RTCP): the share of sound packets lost, 0..1."""
-        loss_percent = expected_loss(lost)
-        self._opus.settings = replace(self._opus.settings, loss_percent=loss_percent)
+        settings, self._opus.copies = self._copies.report(lost)
+        self._opus.settings = replace(settings, loss_percent=expected_loss(lost))
 
     @property
     def codec(self) -> LrCodec:

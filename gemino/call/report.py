@@ -61,6 +61,7 @@ def peer_report(outgoing: Outgoing | None, incoming: Incoming | None) -> dict[st
     """One peer's figures as JSON values: `sent` and `received`, each None where it did neither."""
     report: dict[str, Any] = {"peak_rss_mb": peak_rss_mb(), "sent": None, "received": None}
     if outgoing is not None:
+        "audio_packets_recovered": counters.audio_packets_recovered,
         counters = outgoing.counters
         video = outgoing.video
         seconds = 0.0 if video.latest is None else video.latest[1] + 1 / float(outgoing.fps)

@@ -7,16 +7,19 @@ therefore writes down its own wish and sends by the other's, never above what it
 import re
 from dataclasses import dataclass
 
-from gemino.call.opus import OpusSettings
+from gemino.call.opus import LEAST_FEC_KBPS, OpusSettings
+from gemino.call.sound_copies import MIN_AUDIO_KBPS
 from gemino.errors import CallError
 
-MIN_AUDIO_KBPS, MAX_AUDIO_KBPS = 6.0, 32.0
+MAX_AUDIO_KBPS = 32.0
 PACKET_MS = (20, 40, 60)
 _LEAST_LOSS_PERCENT, _MOST_LOSS_PERCENT = 10, 25
 """What FEC is coded for: some from the start, else a call's first loss is heard; libopus makes no
 difference above 25."""
 _OPUS = re.compile(r"a=rtpmap:(\d{1,3}) opus/48000/2", re.IGNORECASE)
 _NUMBER = re.compile(r"\d{1,9}")
+_COPIES = "x-gemino-copies"
+"""A format parameter of ours: packets may bring copies along (`sound_copies`)."""
 _LOWEST_BITRATE, _HIGHEST_BITRATE = 6_000, 510_000  # RFC 7587, section 6.1
 _MAX_SDP_LINES = 2_000
 
@@ -39,13 +42,12 @@ class SoundOptions:
     def settings(self, video_kbps: float) -> OpusSettings:
         """How to code where the other peer has no wishes of its own.
 
-        A packet costs 50 bytes of headers: 20 kbps at 20 ms, 6.7 at 60 ms. 18 kbps is where libopus
-        begins to put FEC copies into packets.
+        A packet costs 50 bytes of headers: 20 kbps at 20 ms, 6.7 at 60 ms.
         """
         if video_kbps < 30:
             kbps, packet_ms = 6.0, 60
         elif video_kbps < 100:
-            kbps, packet_ms = 18.0, 60
+            kbps, packet_ms = LEAST_FEC_KBPS, 60
         else:
             kbps, packet_ms = 24.0, 20 if video_kbps >= 300 else 40
         return OpusSettings(
@@ -59,13 +61,17 @@ class SoundOptions:
 
 @dataclass(frozen=True, slots=True)
 class SoundWish:
-    """What one side wants to receive. max_kbps, packet_ms: None where it does not say."""
+    """What one side wants to receive. max_kbps, packet_ms: None where it does not say.
+
+    copies: it knows those of `sound_copies`.
+    """
 
     max_kbps: float | None = None
     packet_ms: int | None = None
     max_packet_ms: int | None = None
     fec: bool = False
     dtx: bool = False
+    copies: bool = False
 
     def applied(self, own: OpusSettings) -> OpusSettings:
         """`own` settings as far as the other side, whose wish this is, wants them."""
@@ -97,6 +103,7 @@ def our_wish(options: SoundOptions, video_kbps: float, *, sends: bool) -> SoundW
         max_packet_ms=PACKET_MS[-1],
         fec=settings.fec,
         dtx=settings.dtx,
+        copies=True,
     )
 
 
@@ -113,7 +120,7 @@ def with_wish(sdp: str, wish: SoundWish) -> str:
         if found is None:
             continue
         said = ["minptime=10", f"useinbandfec={int(wish.fec)}", f"usedtx={int(wish.dtx)}"]
-        said += ["stereo=0"]
+        said += ["stereo=0", *([f"{_COPIES}=1"] if wish.copies else [])]
         if wish.max_kbps is not None:
             said.append(f"maxaveragebitrate={round(wish.max_kbps * 1000)}")
         more = [f"a=fmtp:{found[1]} {';'.join(said)}"]
@@ -148,6 +155,7 @@ def read_wish(sdp: str) -> SoundWish:
         max_packet_ms=parameters.get("maxptime"),
         fec=parameters.get("useinbandfec") == 1,
         dtx=parameters.get("usedtx") == 1,
+        copies=parameters.get(_COPIES) == 1,
     )
 
 

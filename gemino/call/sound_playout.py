@@ -24,7 +24,7 @@ from collections import deque
 import numpy as np
 
 from gemino.call.audio import SoundPacket, SpeechStream, is_quiet
-from gemino.call.opus import SAMPLE_RATE_HZ, Samples, has_fec_copy, packet_samples
+from gemino.call.opus import SAMPLE_RATE_HZ, Samples
 from gemino.call.resampler import Resampler
 
 MIN_DELAY_S, MAX_DELAY_S = 0.04, 0.2
@@ -97,6 +97,10 @@ class SoundPlayout:
         """Samples made up since the last packet."""
         self._idle = True
 
+    def expect_copies(self, *, copies: bool) -> None:
+        """Whether packets of two frames are a copy and a packet; from the start they are."""
+        self._stream.copies = copies
+
     @property
     def lost(self) -> int:
         """Packets that had not come when their turn was there."""
@@ -125,8 +129,8 @@ class SoundPlayout:
         self._needed_s = self._arrivals.needed_s()
         if self._stream.lost > self._seen_lost:
             self._seen_lost, self._lost_at = self._stream.lost, now
-        if now - self._lost_at < _WINDOW_S and has_fec_copy(packet.data):
-            self._needed_s += packet_samples(packet.data) / SAMPLE_RATE_HZ
+        if now - self._lost_at < _WINDOW_S:
+            self._needed_s += self._stream.copy_samples / SAMPLE_RATE_HZ
 
     def pull(self, count: int, now: float) -> Samples:
         """The next `count` samples to play."""

@@ -42,6 +42,11 @@ class Speaker:
         with self._lock:
             self.playout.push(packet, now)
 
+    def expect_copies(self, *, copies: bool) -> None:
+        """Whether packets of two frames are a copy and a packet (`sound_copies`)."""
+        with self._lock:
+            self.playout.expect_copies(copies=copies)
+
     def heard(self) -> tuple[int, float] | None:
         """A timestamp and when (time.monotonic) it sounds; None where nothing is played."""
         return self._heard

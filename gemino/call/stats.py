@@ -89,6 +89,7 @@ class Counters:
     audio_bytes: int = 0
     audio_packets_lost: int = 0
     packets_lost: int = 0
+    audio_packets_recovered: int = 0
     nacks: int = 0
     plis: int = 0
     garbage: int = 0
