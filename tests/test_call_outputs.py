@@ -129,3 +129,27 @@ def check_recording(path: Path) -> None:
     sound = np.concatenate(list(read_audio(path, 48_000))).astype(float)
     assert len(sound) / 48_000 == pytest.approx(frames[-1].time_s, abs=0.5)
     assert np.abs(sound).mean() > 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--loopback", "clip.mp4", "--record", "call.mp4"], "-o FILE has what is shown"),
+        (["--loopback", "clip.mp4", "--virtual-camera"], "--virtual-camera is for calls of two"),
+        (["--loopback", "clip.mp4", "--gallery"], "--gallery is for calls of two"),
+        (["--listen", "--test-pattern", "--record", "call.avi"], "is recorded as .mp4"),
+        (["--listen", "--test-pattern", "--record", "no/x.mp4"], "there is no folder no"),
+    ],
+    ids=["record", "virtual camera", "gallery", "kind", "folder"],
+)
+def test_outputs_that_cannot_be_are_refused_at_once(arguments: list[str], message: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gemino.cli.call", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1

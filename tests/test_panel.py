@@ -3,15 +3,19 @@
 from io import StringIO
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from gemino.call.stats import Counters, Meter, Rates, Traffic
-from gemino.cli.panel import Direction, View, render
+from gemino.cli.panel import Direction, View, lines, render
 
 
 def told(shown: View, width: int = 80, now: float = 100.0) -> list[str]:
+    return shown_lines(render(shown, now), width)
+
+
+def shown_lines(what: RenderableType, width: int = 80) -> list[str]:
     console = Console(file=StringIO(), width=width, force_terminal=False, legacy_windows=False)
-    console.print(render(shown, now))
+    console.print(what)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue().splitlines()
 
@@ -32,10 +36,10 @@ def whole() -> View:
 
 
 def test_it_says_what_a_call_does_and_costs() -> None:
-    lines = told(whole())
-    text = "\n".join(lines)
-    assert "Gemino, k7wq-ab2c-xyz9, 1:02" in lines[0]
-    sent, received = lines[2], lines[3]
+    rows = told(whole())
+    text = "\n".join(rows)
+    assert "Gemino, k7wq-ab2c-xyz9, 1:02" in rows[0]
+    sent, received = rows[2], rows[3]
     figures = ["30.0", "11.2", "1.5", "5.0", "17.7", "37.9", "1.6", "%"]
     assert sent.split()[1:-1] == ["sent", "av1", "128", "px", *figures]
     assert received.split()[1] == "received"
@@ -47,9 +51,9 @@ def test_it_says_what_a_call_does_and_costs() -> None:
 
 @pytest.mark.parametrize("width", [80, 120, 60, 40, 20])
 def test_no_line_is_wider_than_the_terminal_and_none_breaks(width: int) -> None:
-    lines = told(whole(), width)
-    assert max(map(len, lines)) == min(width, 80)
-    assert len(lines) == len(told(whole()))
+    rows = told(whole(), width)
+    assert max(map(len, rows)) == min(width, 80)
+    assert len(rows) == len(told(whole()))
 
 
 def test_large_figures_and_long_names_fit_too() -> None:
@@ -59,11 +63,11 @@ def test_large_figures_and_long_names_fit_too() -> None:
         Rates(1000.0, 1000.0, 510.0, 12_345.6, 120.0, 1.0),
     )
     shown = View("r" * 64, 360_000.0, 1024, (large, large), "models/a-name-that-is-long" * 4)
-    lines = told(shown, now=1e6)
-    assert max(map(len, lines)) == 80
-    assert "1000.0" in lines[3]
-    assert "12345.6" in lines[3]
-    assert "100 %" in lines[3]
+    rows = told(shown, now=1e6)
+    assert max(map(len, rows)) == 80
+    assert "1000.0" in rows[3]
+    assert "12345.6" in rows[3]
+    assert "100 %" in rows[3]
 
 
 def test_one_direction_alone_and_the_first_second_need_no_figures() -> None:
@@ -72,6 +76,16 @@ def test_one_direction_alone_and_the_first_second_need_no_figures() -> None:
     assert "sent none yet" in text
     assert "there and back -" in text
     assert "received" not in text
+
+
+def test_lines_of_two_processes_go_on_below_themselves() -> None:
+    counters = Counters(lr_codec="av1", lr_px=128)
+    line = Meter().line(counters, sends=False, size_px=512, now=1.0)
+    told_lines = shown_lines(lines({"sender": line, "receiver": line}))
+    assert max(map(len, told_lines)) <= 80
+    assert told_lines[0].startswith("sender    0.0 kbps LR")
+    words = " ".join(told_lines).split()
+    assert words == ["sender", *line.split(), "receiver", *line.split()]
 
 
 def test_loss_is_of_the_packets_between_two_looks() -> None:

@@ -230,7 +230,7 @@ def call(
         source = TimeCoded(source)
     source = sound.with_microphone(source, mic, camera, loopback_clip)
     _check_outputs(output, record_lossless)
-    outputs.check(loopback_clip, record, virtual_camera=virtual_camera)
+    outputs.check(loopback_clip, record, gallery, virtual_camera=virtual_camera)
     from gemino.cli import live, meeting
 
     if loopback_clip is not None:

@@ -16,7 +16,6 @@ from typing import Any, Self
 import typer
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.text import Text
 
 from gemino.call import loopback
 from gemino.call.options import LoopbackOptions, LoopbackReport, PeerOptions
@@ -72,8 +71,7 @@ class _Screen:
             sys.stderr.write(f"status: {line}\n")
             sys.stderr.flush()
         elif self._live is not None:
-            text = "\n".join(f"{name:<9}{line}" for name, line in self._lines.items())
-            self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+            self._live.update(panel.lines(self._lines), refresh=True)
         elif now - self._printed.get(name, -self._EVERY_S) >= self._EVERY_S:
             self._printed[name] = now
             typer.echo(f"{name:<9}{line}", err=True)

@@ -50,10 +50,14 @@ def open_gallery(folder: str | None) -> "Gallery | None":
     return Gallery(default_folder() if folder == OWN_GALLERY else Path(folder), default_key())
 
 
-def check(loopback_clip: str | None, record: Path | None, *, virtual_camera: bool) -> None:
+def check(
+    loopback_clip: str | None, record: Path | None, gallery: str | None, *, virtual_camera: bool
+) -> None:
     """Raise an error for outputs that cannot be, before anything starts."""
     if virtual_camera and loopback_clip is not None:
         raise CallError("--virtual-camera is for calls of two: leave --loopback out")
+    if gallery is not None and loopback_clip is not None:
+        raise CallError("--gallery is for calls of two: leave --loopback out")
     if record is None:
         return
     if loopback_clip is not None:

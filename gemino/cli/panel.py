@@ -63,6 +63,16 @@ def render(shown: View, now: float) -> RenderableType:
     return Panel(Group(_table(shown.directions), *lines), title=title, box=box.ROUNDED, width=WIDTH)
 
 
+def lines(said: dict[str, str]) -> RenderableType:
+    """What each of several peers said last, by name; long lines go on below themselves."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, line in said.items():
+        table.add_row(name, Text(" ".join(line.split())))
+    return table
+
+
 def _table(directions: tuple[Direction, ...]) -> Table:
     table = Table(box=None, pad_edge=False, expand=True, header_style="dim")
     for number, name in enumerate(_COLUMNS):
