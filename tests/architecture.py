@@ -48,7 +48,7 @@ ASYNC_ROOMS = (
         f"gemino.call.{name}"
         for name in ("tracks", "signaling", "peer", "link", "candidates", "loopback")
     ),
-    *(f"gemino.server.{name}" for name in ("app", "local_video", "session", "sound")),
+    *(f"gemino.server.{name}" for name in ("app", "local_video", "running", "session", "sound")),
     "gemino.cli",
     "signaling",
 )

@@ -179,3 +179,30 @@ def until(page: Page, condition: str) -> None:
         "() => { const text = (id) => document.getElementById(id).textContent;"
         f" return {condition}; }}"
     )
+
+
+SENSES = """() => {
+  const context = new AudioContext(), heard = new AnalyserNode(context);
+  const sound = document.getElementById('remote').srcObject.getAudioTracks();
+  context.createMediaStreamSource(new MediaStream(sound)).connect(heard);
+  const samples = new Float32Array(heard.fftSize);
+  window.loudness = () => {
+    heard.getFloatTimeDomainData(samples);
+    return Math.max(...samples.map(Math.abs));
+  };
+  window.silence = async () => {  // the microphone beeps once a second
+    for (let at = 0; at < 75; at += 1) {
+      if (window.loudness() > 0.005) return false;
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    return true;
+  };
+  window.brightness = () => {
+    const shown = document.getElementById('picture');
+    const small = new OffscreenCanvas(8, 8).getContext('2d');
+    small.drawImage(shown, 0, 0, 8, 8);
+    const colours = small.getImageData(0, 0, 8, 8).data.filter((_, at) => at % 4 < 3);
+    return colours.reduce((sum, one) => sum + one) / colours.length;
+  };
+}"""
+"""`loudness()`, `silence()` and `brightness()` of what a page plays and shows."""

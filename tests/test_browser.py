@@ -18,6 +18,7 @@ from browser import (
     DESK,
     PATIENCE_MS,
     PHONE,
+    SENSES,
     SIZE_PX,
     Server,
     fingerprint,
@@ -153,38 +154,12 @@ def test_the_divider_lies_between_plain_vp8_and_gemino(browser: Browser, server:
         assert errors == []
 
 
-_SENSES = """() => {
-  const context = new AudioContext(), heard = new AnalyserNode(context);
-  const sound = document.getElementById('remote').srcObject.getAudioTracks();
-  context.createMediaStreamSource(new MediaStream(sound)).connect(heard);
-  const samples = new Float32Array(heard.fftSize);
-  window.loudness = () => {
-    heard.getFloatTimeDomainData(samples);
-    return Math.max(...samples.map(Math.abs));
-  };
-  window.silence = async () => {  // the microphone beeps once a second
-    for (let at = 0; at < 75; at += 1) {
-      if (window.loudness() > 0.005) return false;
-      await new Promise((done) => setTimeout(done, 20));
-    }
-    return true;
-  };
-  window.brightness = () => {
-    const shown = document.getElementById('picture');
-    const small = new OffscreenCanvas(8, 8).getContext('2d');
-    small.drawImage(shown, 0, 0, 8, 8);
-    const colours = small.getImageData(0, 0, 8, 8).data.filter((_, at) => at % 4 < 3);
-    return colours.reduce((sum, one) => sum + one) / colours.length;
-  };
-}"""
-
-
 def test_mute_and_camera_off_are_heard_and_seen(browser: Browser, server: Server) -> None:
     with visiting(browser) as (page, errors):
         start(page, server.url)
         page.check("#hear")
         until(page, "document.getElementById('remote').srcObject.getAudioTracks().length")
-        page.evaluate(_SENSES)
+        page.evaluate(SENSES)
         until(page, "window.loudness() > 0.01")
         page.click("#mute")
         assert page.get_attribute("#mute", "aria-pressed") == "true"

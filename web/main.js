@@ -16,7 +16,7 @@ const figures = new Figures(by);
 const stage = new Stage(by("picture"), by("remote"), by("divider"), showSplit);
 const settings = { kbps: 20, split: false, thumbnail: true };
 
-let limits = { min_kbps: 6, max_kbps: 400, size_px: 512 };
+let limits = { min_kbps: 6, max_kbps: 400, size_px: 512, mode: "tryout" };
 let stream = null; // camera and microphone
 let connection = null;
 let sound = null; // the track that comes back
@@ -121,7 +121,7 @@ async function start() {
     if (connection !== mine) return;
     tries = 0;
     settle();
-    say("live", "Connected");
+    say("live", limits.mode === "call" ? "Waiting for the other side" : "Connected");
     tell();
   } catch (error) {
     if (connection !== mine) return;
@@ -222,7 +222,7 @@ function compare() {
 }
 
 function hear() {
-  by("remote").muted = !by("hear").checked;
+  by("remote").muted = limits.mode === "tryout" && !by("hear").checked;
 }
 
 function record() {
@@ -255,6 +255,7 @@ async function showStats(stats) {
   const browserMs = await (connection?.delay().catch(() => 0) ?? 0);
   if (latest !== stats) return;
   figures.show(stats, browserMs);
+  if (limits.mode === "call" && stats.fps) by("status").textContent = "In the call";
   by("rate-note").textContent = rateNote(stats);
   if (recording) by("recording").lastElementChild.textContent = recording.length;
 }
@@ -282,7 +283,8 @@ function listen() {
   addEventListener("keydown", (event) => {
     const typing = event.target.matches?.("select, input:not([type=range])");
     const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
-    if (connection && plain && !typing && event.key in keys) by(keys[event.key]).click();
+    const button = by(keys[event.key] ?? "mute");
+    if (connection && plain && !typing && event.key in keys && button.offsetParent) button.click();
   });
   addEventListener("pagehide", () => connection?.close());
 }
@@ -292,6 +294,8 @@ async function begin() {
   try {
     limits = await about();
     settings.kbps = limits.kbps;
+    body.dataset.mode = limits.mode;
+    if (limits.mode === "call") document.title = "Gemino: a call";
   } catch (error) {
     complain(error instanceof Trouble ? error.message : "The server does not answer.", () => location.reload());
     return;

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
+from gemino.cli import browser as page
 from gemino.cli import connectivity, edge, outputs, sound
 from gemino.cli.console import NO_MODEL, with_adapter
 from gemino.errors import CallError, MediaError
@@ -48,6 +49,7 @@ _PARENTS_PATIENCE_S = 120.0
 
 class _Command(edge.OptionalValues):
     values: ClassVar = {
+        "--browser": page.DEFAULT_PORT,
         "--camera": _FIRST_CAMERA,
         "--listen": _RANDOM_ROOM,
         "--loopback": _NO_CLIP,
@@ -169,6 +171,7 @@ def call(
     loop: _Loop = False,
     camera: _CameraName = None,
     test_pattern: _Pattern = False,
+    browser: page.Browser = None,
     output: _Output = None,
     record: outputs.Record = None,
     gallery: outputs.GalleryFolder = None,
@@ -229,6 +232,8 @@ def call(
     if time_code and source is not None:
         source = TimeCoded(source)
     source = sound.with_microphone(source, mic, camera, loopback_clip)
+    others = not (source is None and mic is None and speaker is None)
+    page_port = page.check(browser, others=others, loopback=loopback_clip is not None)
     _check_outputs(output, record_lossless)
     outputs.check(loopback_clip, record, gallery, virtual_camera=virtual_camera)
     from gemino.cli import live, meeting
@@ -240,16 +245,18 @@ def call(
         return
     told = connectivity.told(ice_server, turn_secret)
     own = None if listen is None else meeting.own_server(host, port, local=local, told=told)
+    lent = ctx.with_resource(page.opened(page_port, size, named))
     options = PeerOptions(
         room=peer or listen or meeting.random_room(),
         server_url=server or "",
         media=media,
         token=token,
-        source=source,
+        source=lent.source or source,
         output=output,
         lossless=record_lossless,
         gallery=outputs.open_gallery(gallery),
-        displays=ctx.with_resource(
+        displays=lent.displays
+        + ctx.with_resource(
             outputs.opened(
                 size,
                 show=show,
@@ -258,7 +265,7 @@ def call(
                 virtual_camera=virtual_camera,
             )
         ),
-        speaker=ctx.with_resource(sound.opened_speaker(speaker, shown=show)),
+        speaker=lent.speaker or ctx.with_resource(sound.opened_speaker(speaker, shown=show)),
         frame_log=frame_log,
         stats=stats,
         local=local,

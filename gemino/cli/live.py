@@ -23,7 +23,7 @@ from gemino.call.peer import Interrupted, Peer
 from gemino.call.recorder import write_log
 from gemino.call.report import peer_report
 from gemino.call.stats import Meter, w3c
-from gemino.cli import keys, outputs, panel
+from gemino.cli import browser, keys, outputs, panel
 from gemino.cli.meeting import OwnServer, hosted, invitation
 from gemino.errors import MediaError
 
@@ -168,6 +168,7 @@ async def _run_peer(
         peer = Peer(options, _teller(screen, stats), lambda: _tell_waiting(options, own))
         loop = asyncio.get_running_loop()
         outputs.steer(peer, loop)
+        browser.tell(peer)
         if not options.supervised and stack.enter_context(keys.listening(peer, loop)):
             typer.echo(keys.HELP, err=True)
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -19,8 +19,8 @@ from gemino.errors import CallError, WireError
 from gemino.server.access import HEADERS, Access
 from gemino.server.assets import INDEX, Asset, read_assets
 from gemino.server.messages import DEFAULT_KBPS, MAX_KBPS, MIN_KBPS
-from gemino.server.roundtrip import RoundTrip
 from gemino.server.session import MAX_SDP_BYTES, Session
+from gemino.server.trip import Trip
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Place:
 class PageServer:
     """Serves the page and its try-out for the time of an `async with` block; CallError, OSError."""
 
-    def __init__(self, place: Place, access: Access, trip: RoundTrip) -> None:
+    def __init__(self, place: Place, access: Access, trip: Trip) -> None:
         self.port = place.port
         self._place = place
         self._access = access
@@ -112,7 +112,7 @@ class PageServer:
     async def _about(self, _request: web.Request) -> web.Response:
         """What the page wants to know before it opens the camera."""
         about = {"size_px": self._trip.size_px, "min_kbps": MIN_KBPS, "max_kbps": MAX_KBPS}
-        return web.json_response(about | {"kbps": DEFAULT_KBPS})
+        return web.json_response(about | {"kbps": DEFAULT_KBPS, "mode": self._trip.mode})
 
     async def _file(self, request: web.Request) -> web.Response:
         asset = self._assets.get(request.match_info["name"])

@@ -13,13 +13,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import av
 import cv2
 import numpy as np
+from aiortc import MediaStreamTrack
+from aiortc.codecs.base import Encoder
 from aiortc.mediastreams import VIDEO_TIME_BASE
 
 from gemino.call.display import ShownFrame
@@ -34,12 +35,13 @@ from gemino.runtime import Runtime
 from gemino.server.coder import LR_CODEC, Coder
 from gemino.server.local_video import CameraDecoder
 from gemino.server.messages import PageStats, Settings
+from gemino.server.sound import Echo
+from gemino.server.trip import Mode, Show
 from gemino.server.windows import Window
 from gemino.zoo import find
 
 logger = logging.getLogger(__name__)
 
-Show = Callable[[av.VideoFrame], None]
 _MOST_WAITING = 60
 _SMOOTH_KBPS = 60.0
 _LEAST_INTERVAL_S = 1 / 33
@@ -53,6 +55,8 @@ class RoundTrip:
 
     Raises ModelError where there is no such model.
     """
+
+    mode: Mode = "tryout"
 
     def __init__(self, model: str | Path | None, size_px: int, runtime: Runtime = "auto") -> None:
         files = None if model is None else find(model)
@@ -132,6 +136,11 @@ class RoundTrip:
             while len(self._waiting) > _MOST_WAITING:
                 self._waiting.popleft()  # the gap in their numbers asks for a key frame
             self._changed.notify()
+
+    def sound(self, microphone: MediaStreamTrack) -> tuple[MediaStreamTrack, Encoder]:
+        """What the page hears: itself."""
+        echo = Echo(microphone)
+        return echo, echo.slot
 
     def thumbnail(self) -> bytes | None:
         """The latest LR picture as JPEG."""

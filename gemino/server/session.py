@@ -6,7 +6,13 @@ import logging
 import time
 from collections.abc import Awaitable
 
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCRtpTransceiver,
+    RTCSessionDescription,
+)
 from aiortc.exceptions import InvalidStateError, OperationError
 
 from gemino.call.candidates import Candidates
@@ -15,8 +21,7 @@ from gemino.call.payload import VideoTap, fill_encoder_slot
 from gemino.errors import CallError, WireError
 from gemino.server.local_video import LocalEncoder, NewestTrack
 from gemino.server.messages import Alive, Bye, Settings, end, parse
-from gemino.server.roundtrip import RoundTrip
-from gemino.server.sound import Echo, echo_encoder
+from gemino.server.trip import Trip
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +42,7 @@ _CAMERA_KBPS = 4_000
 class Session:
     """A page that uses `trip`; ends when it leaves, falls silent, or `end` is called."""
 
-    def __init__(self, trip: RoundTrip) -> None:
+    def __init__(self, trip: Trip) -> None:
         self._trip = trip
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._channel = self._connection.createDataChannel("page", negotiated=True, id=0)
@@ -45,6 +50,7 @@ class Session:
         self._buffer = PictureBuffer()
         self._tap: VideoTap | None = None
         self._track = NewestTrack()
+        self._sound: MediaStreamTrack | None = None
         self._heard_at = time.monotonic()
         self._over = asyncio.Event()
         self._reason: str | None = None
@@ -72,9 +78,9 @@ class Session:
             self._tap = VideoTap(transceiver.receiver, self._on_packet)
             sender = self._connection.addTrack(self._track)
             fill_encoder_slot(sender, LocalEncoder())
-        elif transceiver.kind == "audio":
-            sender = self._connection.addTrack(Echo(transceiver.receiver.track))
-            fill_encoder_slot(sender, echo_encoder())
+        elif transceiver.kind == "audio" and self._sound is None:
+            self._sound, encoder = self._trip.sound(transceiver.receiver.track)
+            fill_encoder_slot(self._connection.addTrack(self._sound), encoder)
 
     def end(self, reason: str | None = None) -> None:
         """Ask for the end; reason: told to the page, which else has asked for it itself."""
@@ -102,6 +108,8 @@ class Session:
                 self._channel.send(end(self._reason))
                 await asyncio.sleep(_TICK_S)
         self._track.stop()
+        if self._sound is not None:
+            self._sound.stop()
         await self._connection.close()
 
     async def _connect(self) -> None:

@@ -1,0 +1,136 @@
+"""Two people in two browsers: camera and microphone in, the other one's picture and sound out."""
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from browser import (
+    CHROMIUM,
+    PATIENCE_MS,
+    SENSES,
+    SIZE_PX,
+    fingerprint,
+    open_browser,
+    pictures_flow,
+    until,
+    visiting,
+    webcam,
+    write_film,
+)
+
+pytestmark = [
+    pytest.mark.skipif(
+        not CHROMIUM.exists(), reason=f"{CHROMIUM} is missing: apt-get install chromium"
+    ),
+    pytest.mark.timeout(240),
+]
+
+
+class Caller:
+    """`gemino-call --browser` in a process of its own. link: of its page."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-c", "from gemino.cli.call import main; main()", *arguments]
+        options = ["--browser", "0", "--local", "--size", str(SIZE_PX), "--model", "none"]
+        self.process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        said = re.match(r"open (\S+) ", self.process.stderr.readline())
+        assert said
+        self.link = said[1]
+        self.said: list[str] = []
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._changed:
+                self.said.append(line)
+                self._changed.notify_all()
+
+    def hear(self, pattern: str) -> str:
+        """Wait until it says something that matches; its first group."""
+        with self._changed:
+            found = self._changed.wait_for(
+                lambda: re.search(pattern, "".join(self.said)), PATIENCE_MS / 1000
+            )
+        assert found, "".join(self.said)
+        return str(found[1])
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+@contextlib.contextmanager
+def calling(*arguments: str) -> Iterator[Caller]:
+    caller = Caller(*arguments)
+    try:
+        yield caller
+    finally:
+        caller.close()
+
+
+def begin(page: Page, link: str) -> None:
+    page.goto(link)
+    page.wait_for_selector("body[data-camera]")
+    page.click("#start")
+    page.wait_for_selector("body[data-state=live]")
+
+
+def test_two_browsers_hold_a_call(tmp_path: Path) -> None:
+    # Two cameras that cannot be taken for each other: the second one's film is upside down.
+    films = tmp_path / "up.y4m", tmp_path / "down.y4m"
+    write_film(films[0], webcam(SIZE_PX, 45))
+    write_film(films[1], (picture[::-1] for picture in webcam(SIZE_PX, 45)))
+    with sync_playwright() as playwright:
+        up, down = (open_browser(playwright, film) for film in films)
+        with (
+            calling("--listen", "two-browsers", "--port", "0") as first,
+            visiting(up) as (page, errors),
+            visiting(down) as (other, other_errors),
+        ):
+            begin(page, first.link)
+            assert page.is_hidden("#rate")
+            server = first.hear(r"listening on (\S+);")
+            with calling("--peer", "two-browsers", "--server", server) as second:
+                begin(other, second.link)
+                for one in (page, other):
+                    until(one, "text('status') === 'In the call'")
+                    pictures_flow(one)
+                    until(one, "+text('n-wire') > 0")
+                shown, shown_there = (np.array(fingerprint(one)) for one in (page, other))
+                sent, sent_there = (np.array(fingerprint(one, "self")) for one in (page, other))
+                assert np.abs(shown - sent_there).mean() < 30 < np.abs(shown - sent).mean()
+                assert np.abs(shown_there - sent).mean() < 30
+                page.evaluate(SENSES)
+                until(page, "window.loudness() > 0.01")
+                other.click("#mute")
+                until(page, "window.silence()")
+                # A page that is loaded anew finds its call again.
+                other.reload()
+                begin(other, second.link)
+                pictures_flow(other)
+                second.process.send_signal(signal.SIGINT)
+                other.wait_for_selector("#trouble:visible")
+                assert "stopped" in other.inner_text("#trouble")
+                assert second.process.wait(PATIENCE_MS / 1000) == 130, "".join(second.said)
+            # The other side has gone, and so ends the call.
+            page.wait_for_selector("#trouble:visible")
+            assert first.process.wait(PATIENCE_MS / 1000) == 0
+            assert errors == other_errors == []
+        up.close()
+        down.close()
