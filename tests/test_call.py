@@ -349,7 +349,7 @@ async def test_the_network_takes_over_when_its_reference_has_come(
 ) -> None:
     clip, output = make_clip(tmp_path / "clip.mkv", 30), tmp_path / "shown.mkv"
     media = MediaOptions(size_px=SIZE_PX, model=str(write_tiny_model(tmp_path / "tiny").path))
-    receiving = {"lossless": output, "media": media}
+    receiving = {"lossless": output, "media": media, "frame_log": tmp_path / "log.jsonl"}
     async with pair(monkeypatch, {"source": ClipSource(clip)}, receiving) as (sender, receiver):
         await asyncio.gather(sender.run(), receiver.run())
     assert receiver.incoming is not None

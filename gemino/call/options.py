@@ -140,8 +140,9 @@ class LoopbackReport:
     wrong without ending the call. frames_carried: those of frames_neural that show the detail of
     the last drawn one. drawn_px, drawn_by, drawn_every: how the network drew at the end, which is
     not what was asked for where this machine could not keep up; keeping_up: the same in words, or
-    "". runtime: what ran the network. glass_to_glass: what the time code says, where there is one
-    (`gemino.call.timecode.tally`).
+    "". runtime: what ran the network. start_s: from the receiver's start, as a process, to the
+    first picture shown, the search for the other peer included. glass_to_glass: what the time code
+    says, where there is one (`gemino.call.timecode.tally`).
     """
 
     clip: str
@@ -152,6 +153,7 @@ class LoopbackReport:
     drawn_every: int
     keeping_up: str
     runtime: str
+    start_s: float | None
     lr_codec: str
     model: str
     fps: float

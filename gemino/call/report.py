@@ -1,7 +1,9 @@
 """What one peer measured, as JSON; and both peers' figures joined into one report."""
 
+import os
 import resource
 import sys
+import time
 from bisect import bisect_left
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +30,17 @@ def peak_rss_mb() -> float:
     return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
 
 
+def _process_age_s(at: float) -> float | None:
+    """How old this process was at that time (time.monotonic); None where the system has no proc."""
+    try:
+        began = float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    except (OSError, AttributeError):
+        return None
+    age_s = since_boot - began / os.sysconf("SC_CLK_TCK")
+    return round(age_s - (time.monotonic() - at), 2)
+
+
 def _p(samples: Samples) -> dict[str, float | None]:
     return {"p50": samples.p(0.5), "p95": samples.p(0.95)}
 
@@ -48,6 +61,7 @@ def _counted(counters: Counters) -> dict[str, Any]:
         "references": counters.references,
         "audio_bytes": counters.audio_bytes,
         "audio_packets_lost": counters.audio_packets_lost,
+        "audio_packets_recovered": counters.audio_packets_recovered,
         "onwire_bytes": counters.traffic.onwire_bytes,
         "packets_lost": counters.packets_lost,
         "nacks": counters.nacks,
@@ -61,7 +75,6 @@ def peer_report(outgoing: Outgoing | None, incoming: Incoming | None) -> dict[st
     """One peer's figures as JSON values: `sent` and `received`, each None where it did neither."""
     report: dict[str, Any] = {"peak_rss_mb": peak_rss_mb(), "sent": None, "received": None}
     if outgoing is not None:
-        "audio_packets_recovered": counters.audio_packets_recovered,
         counters = outgoing.counters
         video = outgoing.video
         seconds = 0.0 if video.latest is None else video.latest[1] + 1 / float(outgoing.fps)
@@ -79,6 +92,7 @@ def peer_report(outgoing: Outgoing | None, incoming: Incoming | None) -> dict[st
             "frames_neural": counters.frames_neural,
             "frames_carried": counters.frames_carried,
             "runtime": incoming.viewer.way,
+            "start_s": _process_age_s(counters.first_shown_s) if counters.frames else None,
             "keeping_up": keeping_up(counters),
             "model": incoming.viewer.model_name,
             "synthesize_ms": _p(counters.synthesize_ms),
@@ -136,6 +150,7 @@ def loopback_report(
         drawn_every=received["drawn_every"],
         keeping_up=received["keeping_up"],
         runtime=received["runtime"],
+        start_s=received["start_s"],
         lr_codec=sent["lr_codec"],
         model=received["model"],
         fps=round(float(fps), 3),

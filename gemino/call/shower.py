@@ -127,6 +127,8 @@ class Shower:
 
     def _tell(self, due: DuePicture, decoded: DecodedFrame) -> None:
         """Count a picture and show it."""
+        if not self._counters.frames:
+            self._counters.first_shown_s = time.monotonic()
         self._counters.frames += 1
         self._counters.frames_neural += decoded.neural
         self._counters.lr_px = decoded.lr_px

@@ -71,11 +71,12 @@ class Counters:
     frames: sent, or shown. frames_coded: encoded, or decoded. frames_dropped: late at the sender,
     or decoded without being shown. lr_codec, lr_px: of the latest LR picture. synthesize_ms: the
     receiver's reconstruction; coding_ms: the LR codec. latency_ms: capture to shown.
-    frames_carried: those of `frames_neural` that show the detail of the last drawn one (`carry`).
-    What the governor does to keep up: drawn_every: one picture in so many is drawn; drawn_px,
-    drawn_by: how large and by which model, 0 and "" as long as that is as asked for. reference_at:
-    when the newest reference left, or was first used (time.monotonic). picture_off, sound_off: its
-    sender has switched its camera or its microphone off.
+    first_shown_s: when the first picture was shown (time.monotonic). frames_carried: those of
+    `frames_neural` that show the detail of the last drawn one (`carry`). What the governor does to
+    keep up: drawn_every: one picture in so many is drawn; drawn_px, drawn_by: how large and by
+    which model, 0 and "" as long as that is as asked for. reference_at: when the newest reference
+    left, or was first used (time.monotonic). picture_off, sound_off: its sender has switched its
+    camera or its microphone off.
     """
 
     frames: int = 0
@@ -88,14 +89,15 @@ class Counters:
     references: int = 0
     audio_bytes: int = 0
     audio_packets_lost: int = 0
-    packets_lost: int = 0
     audio_packets_recovered: int = 0
+    packets_lost: int = 0
     nacks: int = 0
     plis: int = 0
     garbage: int = 0
     lr_px: int = 0
     lr_codec: str = ""
     frames_carried: int = 0
+    first_shown_s: float = 0.0
     drawn_px: int = 0
     drawn_by: str = ""
     drawn_every: int = 1
