@@ -5,7 +5,7 @@ cells (Dalal and Triggs, 2005): no picture, and indifferent to light. An adapter
 them, of its owner in several poses; a live face is as alike as to the likest of those.
 
 Measured on LR streams of 128 px and 8.5 kbps (AV1), medians of eleven looks: six clips of the five
-people of adapters, one on another day and in other clothes, 0.795 to 0.911; 322 pairs of an adapter
+people of adapters, one on another day and in other clothes, 0.773 to 0.911; 267 pairs of an adapter
 and somebody else 0.697 at most (docs/personalization.md). It tells whose adapter fits, and is no
 proof of who somebody is: whoever wants to be taken for another can.
 """
