@@ -123,3 +123,12 @@ def test_a_stream_that_starts_over_is_no_reason_to_go_down() -> None:
     run(governor, 3, 0.05)
     run(governor, 3, 0.05, start_s=0)
     assert governor.mode == ALL
+
+
+def test_a_machine_that_is_far_too_slow_is_noticed_after_a_few_pictures() -> None:
+    governor = Governor(LADDER, 2)
+    for at in range(10):
+        governor.came(at / FPS)
+    changed = [governor.drawn(0.6, at) for at in range(5)]
+    assert changed == [False, False, False, False, True]
+    assert governor.mode.drawing.size_px < 1024

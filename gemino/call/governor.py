@@ -25,7 +25,9 @@ _CARRIED = 0.05
 _TOO_MUCH = 0.95
 """Of the time that there is, spent on rebuilding: what else a call does needs the rest."""
 _ROOM = 0.7
-_FRAMES = 15
+_FAR_TOO_MUCH = 2.0
+_FRAMES, _FEW = 15, 5
+"""So many drawn pictures decide; where they take far too much, a few of them do."""
 _PATIENCE_S, _MOST_PATIENCE_S = 5.0, 80.0
 _PROBATION_S = 10.0
 
@@ -95,9 +97,11 @@ class Governor:
         """Account for a picture drawn as `mode` says, in `seconds`; whether `mode` has changed."""
         self._spent_s.append(seconds)
         interval_s = self._interval_s()
-        if interval_s is None or len(self._spent_s) < _FRAMES:
+        if interval_s is None:
             return False
         share = median(self._spent_s) / (interval_s * self.mode.every * self._workers)
+        if len(self._spent_s) < (_FEW if share > _FAR_TOO_MUCH else _FRAMES):
+            return False
         if share > _TOO_MUCH:
             return self._lower(share, now)
         if not self._level:
