@@ -18,6 +18,7 @@ from gemino.call.signaling import SignalingClient
 from gemino.call.sources import PatternSource
 from gemino.cli.connectivity import options as ice_options
 from gemino.errors import (
+    CallError,
     DtlsError,
     GeminoError,
     IceError,
@@ -242,3 +243,38 @@ async def test_candidates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WireError, match="more than 3 candidates"):
         await both.take({"candidate": {"candidate": line.format(12), "sdpMLineIndex": 0}})
     await connection.close()
+
+
+async def test_a_name_that_cannot_be_looked_up_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_subscriber: object) -> None:
+        raise OSError("no multicast here")
+
+    monkeypatch.setattr(aioice.ice, "get_or_create_mdns_protocol", fail)
+    connection = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+    connection.addTransceiver("video")
+    both = Candidates(connection, [], relay_only=False)
+    mid = {"sdpMid": None, "sdpMLineIndex": 0}
+    hidden = "candidate:1 1 udp 1 0a1b2c3d-0000-4000-8000-000000000000.local 9 typ host"
+    await connection.setLocalDescription(await connection.createOffer())
+    await both.take({"candidate": {"candidate": hidden, **mid}})
+    assert both.theirs == 0
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((["stun:x"], None, None, None, "all"), "--loopback stays on this machine"),
+        (([], None, None, None, "relay"), "--loopback stays on this machine"),
+    ],
+)
+def test_a_loopback_call_asks_no_servers(arguments: Any, said: str) -> None:
+    with pytest.raises(CallError, match=said):
+        ice_options(*arguments, loopback=True)
+
+
+def test_a_secret_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text(" \n")
+    for name, said in (("none", "cannot be read"), ("empty", "is empty")):
+        with pytest.raises(CallError, match=said):
+            ice_options(["turn:x"], tmp_path / name, None, None, "all", loopback=False)

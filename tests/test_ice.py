@@ -262,7 +262,9 @@ async def test_a_peer_without_our_model_is_named(
         ]
         await asyncio.wait_for(asyncio.gather(*(peer.run() for peer in peers)), 60)
     assert "the other peer has no network: it enlarges the small picture" in caplog.text
-    assert peer_report(peers[0].outgoing, None)["sent"]["their_model"] == "none"
+    report = peer_report(peers[0].outgoing, None)["sent"]
+    assert report["their_model"] == "none"
+    assert report["reference_bytes"] == 0  # nothing that it could not use
     assert len(movie_frames(output)) > 0
 
 

@@ -140,8 +140,11 @@ class Candidates:
         if self._taken >= MAX_CANDIDATES:
             raise WireError(f"the other peer names more than {MAX_CANDIDATES} candidates")
         self._taken += 1
-        # aiortc knows where each belongs, and leaves out those of bundled media.
-        await self._connection.addIceCandidate(candidate)
+        try:
+            # aiortc knows where each belongs, and leaves out those of bundled media.
+            await self._connection.addIceCandidate(candidate)
+        except OSError as error:  # a browser may hide its address behind a name (mDNS)
+            logger.info("the name %s cannot be looked up here: %s", candidate.ip, error)
 
     async def _end_if_all_is_known(self) -> None:
         """Let aioice give up once no candidate of either side can help any more."""

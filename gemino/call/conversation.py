@@ -166,6 +166,7 @@ class Conversation:
             logger.warning("the other peer has another network than ours, and draws with that")
         else:
             outgoing.their_model = "none"
+            outgoing.spare_references()
             logger.warning("the other peer has no network: it enlarges the small picture")
 
     def _has_finished(self, now: float) -> bool:

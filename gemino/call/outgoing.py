@@ -97,6 +97,7 @@ class Outgoing:
         self._told_sound = False
         self._told_state = MediaState(sends_picture=True, sends_sound=True)
         self._reported = (0, 0)
+        self._sends_references = True
         self.their_model = ""
         """The other peer's network: "the same" as ours, "another one", or "none" ("": not told)."""
 
@@ -161,6 +162,13 @@ class Outgoing:
         self._pictures = PlainPictures(self._adaptation.budget.rung, self.fps, self.counters)
         self._lr.hand_over(self._pictures.encode, "vp8")
 
+    def spare_references(self) -> None:
+        """The other peer has no network: all of the rate is for the small picture, from now on."""
+        media = self._media
+        self._adaptation = Adaptation(media.kbps, media.size_px, self.codec, plain=True)
+        self._pictures.set_rung(self._adaptation.budget.rung)
+        self._sends_references = False
+
     def mute(self, on: bool) -> None:
         """Let the other side hear nothing, or hear us again."""
         self.counters.sound_off = on
@@ -222,7 +230,8 @@ class Outgoing:
         counters = self.counters
         counters.audio_bytes = self._opus.payload_bytes
         counters.frames_dropped = self.video.dropped
-        for reference in self._pictures.take_references():
+        made = self._pictures.take_references()
+        for reference in made if self._sends_references else ():
             self._references.send(reference)
             if self._album is not None:
                 self._album.keep(reference)
