@@ -15,6 +15,7 @@ from gemino import adapters
 from gemino.cli.main import main
 from gemino.config import ModelConfig
 from gemino.errors import MediaError, ModelError
+from gemino.nn.adapter import attach
 from gemino.nn.model import build
 from gemino.personal import program
 from gemino.personal.many import Outcome, people, run_many, summary
@@ -149,6 +150,13 @@ def test_a_disk_that_is_too_small_is_noticed_before(
     monkeypatch.setattr("gemino.personal.program.shutil.disk_usage", lambda _: usage)
     with pytest.raises(MediaError, match="the disk has 1 MB left, 20"):
         run(options(home, "full"), quiet())
+
+
+def test_an_adapter_that_would_be_too_large_is_refused_before_it_is_trained() -> None:
+    network = build(ModelConfig("large", "l"))
+    attach(network, 24)
+    with pytest.raises(ModelError, match=r"use --rank \d+$"):
+        program._check_size(network, 24)
 
 
 def test_only_a_model_itself_is_personalized(home: Path) -> None:

@@ -21,6 +21,7 @@ from rich.progress import Progress, TaskID
 from gemino import adapters
 from gemino.errors import MediaError, ModelError
 from gemino.nn.adapter import attach, extract, from_arrays, merged, to_arrays
+from gemino.nn.model import GeminoNet
 from gemino.personal import footage
 from gemino.personal.judging import Verdict, judge
 from gemino.personal.lessons import SEQUENCES, STREAMS, judging, learning, likeness, play
@@ -41,6 +42,7 @@ from gemino.zoo import DEFAULT_MODEL, ModelFiles, find
 
 _LEAST_GAIN = 0.01
 _PATIENCE = 5
+_OVERHEAD_BYTES = 16_000  # the header, and the owner's likeness
 _MEGABYTES_A_SECOND = 40
 """Takes and sequences on disk, of a second of video at 512 px."""
 _BEST, _BEGUN, _CHECKPOINT = "best.safetensors", "begun.json", "checkpoint.safetensors"
@@ -239,6 +241,7 @@ def _train(
     torch.manual_seed(options.seed)
     network = load_network(base)
     attach(network, options.rank)
+    _check_size(network, options.rank)
     losses = Losses(LossWeights(motion=0.0), options.crop_px, options.crop_px, alex, None)
     settings = TrainingConfig(
         options.steps,
@@ -260,8 +263,20 @@ def _train(
     with bar(console) as progress, on_interrupt(trainer.stop):
         best.shown = progress, progress.add_task("training", total=1.0, note="")
         trainer.run(folder, best.report, best.look, judged, alex)
-    best.look(trainer.validate(judged, alex))
+    if trainer.clock.step % options.validate_every or not (folder / _BEST).exists():
+        best.look(trainer.validate(judged, alex))
     return trainer
+
+
+def _check_size(network: GeminoNet, rank: int) -> None:
+    """Say before the training that its file would be refused."""
+    values = sum(x.numel() for x in network.parameters() if x.requires_grad)
+    if 2 * values > adapters.MAX_ADAPTER_BYTES - _OVERHEAD_BYTES:
+        least = rank * (adapters.MAX_ADAPTER_BYTES - _OVERHEAD_BYTES) // (2 * values)
+        raise ModelError(
+            f"with --rank {rank} the adapter would be larger than {adapters.MAX_ADAPTER_BYTES} "
+            f"bytes; use --rank {max(least, 1)}"
+        )
 
 
 def _judge(base: ModelFiles, folder: Path, judged: list[Sequence]) -> Verdict:
