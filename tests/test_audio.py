@@ -2,12 +2,14 @@
 
 import gc
 import threading
+from fractions import Fraction
 from itertools import pairwise
 
 import av
 import numpy as np
 import pytest
 from aiortc.codecs.opus import OpusDecoder as StockDecoder
+from aiortc.codecs.opus import OpusEncoder as StockEncoder
 from aiortc.jitterbuffer import JitterFrame
 
 from gemino.call.audio import OpusSlot, SoundPacket, SoundTrack, SpeechStream
@@ -60,6 +62,23 @@ def test_the_stock_decoder_of_aiortc_takes_our_packets() -> None:
         for frame in stock.decode(JitterFrame(packet.data, packet.timestamp))
     ]
     assert sum(f.samples for f in frames if isinstance(f, av.AudioFrame)) == len(packets) * 2_880
+
+
+def test_stereo_packets_of_20_ms_from_a_stock_peer_are_heard_in_mono() -> None:
+    stock, track = StockEncoder(), SoundTrack()
+    blocks = track.start(0, 0.0)
+    sound, sent = speech()[:96_000], 0
+    for at in range(0, len(sound), 960):
+        both = np.repeat(sound[at : at + 960], 2).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(both, format="s16", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, at, Fraction(1, 48_000)
+        payloads, timestamp = stock.encode(frame)
+        for payload in payloads:
+            blocks += track.add(SoundPacket(sent, timestamp, payload), 0.0)
+            sent += 1
+    heard = np.concatenate(blocks)
+    assert sent > 95
+    assert signal_to_noise(heard[312:90_000], sound[: 90_000 - 312]) > 10
 
 
 def test_silence_costs_next_to_nothing_with_dtx() -> None:

@@ -98,6 +98,7 @@ def test_on_an_even_network_every_sample_is_played_as_it_was_decoded() -> None:
     assert MIN_DELAY_S < heard.delay_s[-1] < heard.target_s[0] - 0.01
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("ppm", [200, -200])
 def test_half_an_hour_of_two_clocks_apart_changes_no_delay(ppm: float) -> None:
     """0.36 s would have gathered, or been missing."""

@@ -27,6 +27,8 @@ _WORDS: dict[Direction, tuple[str, str]] = {
     "input": ("microphone", "--mic"),
     "output": ("loudspeaker", "--speaker"),
 }
+_LATENCY_S = 0.04
+"""What a device is asked for: less, and a busy machine makes it stutter."""
 _MOST_LATENCY_S = 1.0
 
 
@@ -177,7 +179,7 @@ def _open(
             device=index,
             channels=1,
             dtype="int16",
-            latency="low",
+            latency=_LATENCY_S,
             callback=callback,
         )
         stream.start()
