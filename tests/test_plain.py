@@ -144,6 +144,7 @@ async def test_a_stock_peer_and_ours_see_and_hear_each_other(
         done.set()
         await asyncio.wait_for(asyncio.gather(*tasks), 30)  # it left: a call's good end
     assert "the other peer is no Gemino" in caplog.text
+    assert peer.setup()["other"] == "plain"
     picture = stock.pictures[-1]
     assert picture.shape == (SIZE_PX, SIZE_PX, 3)  # 40 kbps pay for that
     received = [timed.frame for timed in read_frames(output)][-1]

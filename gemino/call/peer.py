@@ -57,11 +57,13 @@ class Peer:
         self._stop = asyncio.Event()
         self._link = Link(options, self._on_message)
 
-    def setup(self) -> dict[str, float | None]:
-        """Seconds from meeting the other peer to the connection, and when that was (monotonic)."""
+    def setup(self) -> dict[str, float | str | None]:
+        """How the call came about, for the report: seconds from meeting the other peer to the
+        connection, when that was (monotonic), and whether it is a "gemino" or a "plain" one."""
         met, connected = self._link.met_at, self._link.connected_at
         took = None if met is None or connected is None else round(connected - met, 3)
-        return {"connect_s": took, "connected_at": connected}
+        other = "gemino" if self._link.gemino else "plain"
+        return {"connect_s": took, "connected_at": connected, "other": other if connected else None}
 
     def stop(self) -> None:
         """Ask the call to end: `run` then closes its files and raises Interrupted."""
