@@ -12,11 +12,19 @@ import av
 import numpy as np
 import pytest
 import pytest_asyncio
-from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
+from aiortc import (
+    AudioStreamTrack,
+    MediaStreamTrack,
+    RTCPeerConnection,
+    RTCSessionDescription,
+    VideoStreamTrack,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from gemino.call.display import ShownFrame
+from gemino.cli.call import app as call_app
 from gemino.cli.main import app as gemino_app
 from gemino.errors import CallError, WireError
 from gemino.frames import from_video_frame, prepare
@@ -24,8 +32,10 @@ from gemino.media import read_frames
 from gemino.server.access import Access, new_token
 from gemino.server.app import PageServer, Place
 from gemino.server.assets import read_assets
+from gemino.server.devices import PageDevices
 from gemino.server.messages import MAX_KBPS, MIN_KBPS, Alive, Bye, Settings, parse
 from gemino.server.roundtrip import RoundTrip
+from gemino.server.running import serving
 from gemino.server.windows import StreamRate, Window
 
 WEBCAM = Path(__file__).parent.parent / "samples" / "webcam.mp4"
@@ -309,6 +319,7 @@ class Page:
             self.ended = message["reason"]
         else:
             self.stats = message
+            self.channel.send('{"type": "alive"}')
 
     async def join(self) -> None:
         self.connection.addTrack(self.clip)
@@ -325,9 +336,12 @@ class Page:
     def set(self, **settings: Any) -> None:
         self.channel.send(json.dumps({"type": "settings", **settings}))
 
+    def track(self, kind: str) -> MediaStreamTrack:
+        """What comes back."""
+        return next(t.receiver.track for t in self.connection.getTransceivers() if t.kind == kind)
+
     async def shown(self) -> av.VideoFrame:
-        track = self.connection.getReceivers()[0].track
-        picture = await asyncio.wait_for(track.recv(), PATIENCE_S)
+        picture = await asyncio.wait_for(self.track("video").recv(), PATIENCE_S)
         assert isinstance(picture, av.VideoFrame)
         return picture
 
@@ -389,6 +403,75 @@ async def test_a_second_page_takes_over_and_a_rude_one_is_put_out(server: PageSe
     await second.connection.close()
 
 
+# ---- the page of a call
+
+
+async def test_a_page_is_the_camera_the_sound_card_and_the_screen_of_a_call() -> None:
+    devices = PageDevices(SIZE_PX, "none")
+    heard: list[np.ndarray[Any, np.dtype[np.int16]]] = []
+    tone = np.full(960, 1000, np.int16)
+    devices.record(None, lambda samples, _heard_s: heard.append(samples))
+    devices.play(None, lambda count, _until_s: tone[:count])
+    grey = np.full((SIZE_PX, SIZE_PX, 3), 200, np.uint8)
+    async with PageServer(Place(port=0), Access(token=TOKEN), devices) as server:
+        page = Page(server)
+        page.connection.addTrack(AudioStreamTrack())
+        await page.join()
+        assert await asyncio.to_thread(devices.wait_for_page, PATIENCE_S)
+        capture = devices.source().capture("", SIZE_PX)
+        assert await asyncio.to_thread(capture.grab)
+        there, picture = capture.retrieve()
+        assert there
+        sent = [frame[..., ::-1].astype(int) for frame in page.clip.pictures]
+        assert min(np.abs(picture - one).mean() for one in sent) < 25
+        await until(lambda: heard, "the page's microphone")
+
+        # Two: aiortc's receiver gives a picture out when the next one comes.
+        for _ in range(2):
+            devices.show(ShownFrame(grey, 0.0, 0, time.monotonic(), False, 128))
+            await asyncio.sleep(0.2)
+        back = from_video_frame(await page.shown())
+        assert np.abs(back.astype(int) - 200).max() < 8
+        await until(lambda: page.stats.get("fps", 0) > 0, "statistics")
+        assert page.stats["lr_px"] == 128
+        assert isinstance(
+            await asyncio.wait_for(page.track("audio").recv(), PATIENCE_S), av.AudioFrame
+        )
+        # A page that is gone is a camera that is unplugged.
+        page.channel.send('{"type": "bye"}')
+        deadline = time.monotonic() + PATIENCE_S
+        while await asyncio.to_thread(capture.grab):
+            assert time.monotonic() < deadline, "the camera never ended"
+        await page.connection.close()
+    devices.close()
+    assert not capture.grab()
+
+
+def test_a_page_server_beside_a_call_says_what_is_wrong() -> None:
+    devices = PageDevices(SIZE_PX, "none")
+    with (
+        serving(Place(port=0), Access(), devices) as port,
+        pytest.raises(CallError, match="choose another"),
+        serving(Place(port=port), Access(), devices),
+    ):
+        pytest.fail("two servers at one port")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--listen", "--browser", "x"], "is no port"),
+        (["--listen", "--browser", "70000"], "is no port"),
+        (["--listen", "--browser", "--test-pattern"], "name no others"),
+        (["--loopback", str(WEBCAM), "--browser"], "name no others"),
+    ],
+)
+def test_a_wrong_browser_says_so_in_a_line(arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(call_app, arguments)
+    assert result.exit_code != 0
+    assert words in str(result.exception)
+
+
 # ---- the command
 
 
@@ -410,7 +493,7 @@ def test_a_wrong_command_says_so_in_a_line(arguments: list[str], words: str) -> 
 async def test_a_port_in_use_is_said_in_words(server: PageServer) -> None:
     trip = RoundTrip(None, SIZE_PX)
     try:
-        with pytest.raises(CallError, match="choose another --port"):
+        with pytest.raises(CallError, match="choose another"):
             async with PageServer(Place(port=server.port), Access(), trip):
                 pytest.fail("two servers at one port")
     finally:

@@ -70,7 +70,7 @@ class PageServer:
             await self._runner.cleanup()
             raise CallError(
                 f"cannot listen on {place.host}:{place.port}:"
-                f" {getattr(error, 'strerror', None) or error}; choose another --port, or 0"
+                f" {getattr(error, 'strerror', None) or error}; choose another port, or 0"
             ) from None
         self.port = self._runner.addresses[0][1]
         return self
