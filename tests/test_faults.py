@@ -13,7 +13,7 @@ import pytest
 from gemino.call import candidates, conversation, link
 from gemino.call.candidates import Candidates
 from gemino.call.options import MediaOptions, PeerOptions
-from gemino.call.peer import Peer
+from gemino.call.peer import Interrupted, Peer
 from gemino.call.signaling import SignalingClient
 from gemino.call.sources import PatternSource
 from gemino.cli.connectivity import options as ice_options
@@ -278,3 +278,17 @@ def test_a_secret_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     for name, said in (("none", "cannot be read"), ("empty", "is empty")):
         with pytest.raises(CallError, match=said):
             ice_options(["turn:x"], tmp_path / name, None, None, "all", loopback=False)
+
+
+@pytest.mark.parametrize("how", ["stopped", "cancelled"])
+async def test_nothing_goes_on_behind_a_call_that_was_given_up(how: str) -> None:
+    async with SignalingServer() as server:
+        before = asyncio.all_tasks()
+        peer = make_peer(server.url, wait_s=60)
+        run = asyncio.create_task(peer.run())
+        await until(lambda: server._switchboard.gauges()["peers"] == 1)
+        peer.stop() if how == "stopped" else run.cancel()
+        (end,) = await asyncio.gather(run, return_exceptions=True)
+        assert isinstance(end, Interrupted if how == "stopped" else asyncio.CancelledError)
+        await until(lambda: server._switchboard.gauges()["connections"] == 0)
+        await until(lambda: asyncio.all_tasks() <= before)

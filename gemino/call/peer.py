@@ -126,12 +126,15 @@ class Peer:
     async def _until_stop(self, work: Awaitable[Result]) -> Result:
         task = asyncio.ensure_future(work)
         stop = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if task.done():
-            return task.result()
-        task.cancel()
-        raise Interrupted
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise Interrupted
+        finally:  # nothing goes on behind our back, whoever ended this
+            for one in (task, stop):
+                one.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
 
     async def _prepare(self) -> None:
         """All that takes long, before anybody waits for us."""
