@@ -30,7 +30,8 @@ def test_a_wish_is_written_behind_opus_and_read_again() -> None:
     sdp = with_wish(HEAD + VIDEO + OPUS, wish)
     assert (
         "a=rtpmap:96 opus/48000/2\r\n"
-        "a=fmtp:96 minptime=10;useinbandfec=1;usedtx=1;stereo=0;x-gemino-copies=1;maxaveragebitrate=16000\r\n"
+        "a=fmtp:96 minptime=10;useinbandfec=1;usedtx=1;stereo=0;x-gemino-copies=1;"
+        "maxaveragebitrate=16000\r\n"
         "a=ptime:60\r\na=maxptime:60\r\na=rtpmap:0 PCMU/8000\r\n"
     ) in sdp
     assert read_wish(sdp) == wish == SoundWish(16, 60, 60, fec=True, dtx=True, copies=True)
