@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections import deque
 
 import pytest
 from hypothesis import given
@@ -183,3 +184,44 @@ def test_a_wish_waits_for_the_sender_and_is_not_repeated_soon() -> None:
         if wish.due(lacking, tenth / 10):
             asked.append(tenth / 10)
     assert asked == [4.5, 14.5, 24.5]
+
+
+def longest_queue_s(link_kbps: float, pace_kbps: float) -> tuple[float, float]:
+    """Three references beside a stream of 15 kbps, over a link with a queue and 25 ms each way.
+
+    How long the queue became, after the first reference is through, and how long all of it took.
+    """
+    sender, receiver = ReferenceSender(pace_kbps), ReferenceReceiver(100_000)
+    under_way: deque[tuple[float, Message]] = deque()
+    answers: deque[tuple[float, Message]] = deque()
+    free_at = longest_s = 0.0
+    for seed, size in enumerate((4_700, 12_000, 12_000)):
+        sender.send(picture(size, seed))
+    for tick in range(6000):
+        now = tick / 100
+        free_at = max(free_at, now) + 15 * 0.01 / link_kbps
+        while answers and answers[0][0] <= now:
+            sender.receive(answers.popleft()[1])  # type: ignore[arg-type]  # nothing else is said
+        for message in sender.messages(now):
+            free_at += len(message.serialize()) * 8 / 1000 / link_kbps
+            under_way.append((free_at + 0.025, message))
+        if sender.acknowledged:
+            longest_s = max(longest_s, free_at - now)
+        while under_way and under_way[0][0] <= now:
+            arrived_s, message = under_way.popleft()
+            answers += [(arrived_s + 0.025, answer) for answer in deliver(receiver, message)]
+        if sender.idle:
+            return longest_s, now
+    raise AssertionError("never arrived")
+
+
+def test_references_ease_off_where_they_hold_up_the_stream() -> None:
+    queue_s, took_s = longest_queue_s(link_kbps=60.0, pace_kbps=120.0)
+    assert queue_s < 0.6  # at full pace 1.4
+    assert took_s < 12.0
+
+
+def test_where_there_is_room_references_keep_their_pace() -> None:
+    queue_s, took_s = longest_queue_s(link_kbps=1000.0, pace_kbps=120.0)
+    assert queue_s < 0.05
+    assert took_s < 1.1 * (28_700 * 8 / 1000 / 120 + 3 * 0.05)

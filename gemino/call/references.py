@@ -8,6 +8,8 @@ Rules that always hold:
 - A reference is used only when every byte is here and its SHA-256 is the one offered.
 - Chunks leave no faster than `pace_kbps`, and at most `WINDOW_BYTES` are unacknowledged, so a
   reference neither starves the LR stream nor piles up in the transport's buffer.
+- Where acknowledgements come late, because what we send queues somewhere, the pace falls to an
+  eighth at the least: what is spent on references must not hold up the stream.
 - A receiver that holds the offered hash says so (`ReferenceHave`) and nothing is sent.
 - References of former calls are hoped for: their hashes are offered, and nothing of them is sent.
 - The receiver's memory is bounded by `max_bytes` for what is under way and `GALLERY` references.
@@ -32,10 +34,34 @@ from gemino.wire import (
 
 WINDOW_BYTES = 16_384
 _LACKING_S, _WISH_EVERY_S = 2.5, 10.0
+_LATE_S, _QUEUED_S = 0.4, 0.15
+"""An answer later than that, or so much later than the soonest one, is late."""
+_LEAST_SHARE = 1 / 8
 ACK_EVERY_BYTES = 4 * MAX_CHUNK_BYTES
 GALLERY = REFERENCES_HELD
 _MOST_WAITING = 2
 _BURST_BYTES = 2 * MAX_CHUNK_BYTES
+
+
+class _Ease:
+    """Which share of the pace the network bears: less when answers are late, more when not."""
+
+    def __init__(self) -> None:
+        self.share = 1.0
+        self._soonest_s = _LATE_S
+
+    def answered(self, after_s: float) -> float:
+        """Account for an acknowledgement, so long after what it answers had left.
+
+        Returns how long to send nothing, for the queue to empty.
+        """
+        self._soonest_s = min(self._soonest_s, after_s)
+        queued_s = after_s - self._soonest_s
+        if after_s > _LATE_S or queued_s > _QUEUED_S:
+            self.share = max(self.share / 4, _LEAST_SHARE)
+            return queued_s
+        self.share = min(self.share * 1.3, 1.0)
+        return 0.0
 
 
 class ReferenceSender:
@@ -59,6 +85,9 @@ class ReferenceSender:
         self._hopes: list[ReferenceOffer] = []
         self._hoped: set[bytes] = set()
         self._allowance = float(_BURST_BYTES)
+        self._ease = _Ease()
+        self._left_at: dict[int, float] = {}  # where a chunk ends, and when it left
+        self._resumes_at = 0.0
         self._last: float | None = None
 
     def __repr__(self) -> str:
@@ -90,8 +119,9 @@ class ReferenceSender:
         """What may leave now."""
         elapsed = 0.0 if self._last is None else now - self._last
         self._last = now
-        earned = elapsed * self.pace_kbps * 125
-        self._allowance = min(self._allowance + earned, _BURST_BYTES)
+        earned = elapsed * self.pace_kbps * self._ease.share * 125
+        burst = max(self._ease.share * _BURST_BYTES, MAX_CHUNK_BYTES)
+        self._allowance = min(self._allowance + earned, burst)
         messages: list[Message] = []
         messages += self._hopes
         self._hopes = []
@@ -100,6 +130,9 @@ class ReferenceSender:
         if not self._offered:
             self._offered = True
             messages.append(self._offer)
+        if now < self._resumes_at:
+            self._allowance = 0.0
+            return messages
         while self._sent < len(self._data) and self._sent - self._acked < WINDOW_BYTES:
             piece = self._data[self._sent : self._sent + MAX_CHUNK_BYTES]
             if len(piece) > self._allowance:
@@ -107,6 +140,7 @@ class ReferenceSender:
             self._allowance -= len(piece)
             messages.append(ReferenceChunk(self._offer.reference_id, self._sent, piece))
             self._sent += len(piece)
+            self._left_at[self._sent] = now
             self.bytes_sent += len(piece)
         return messages
 
@@ -129,6 +163,9 @@ class ReferenceSender:
                     f"ReferenceAck: received_bytes is {message.received_bytes}: "
                     f"only {self._sent} were sent"
                 )
+            left_at = self._left_at.pop(message.received_bytes, None)
+            if left_at is not None and self._last is not None:
+                self._resumes_at = self._last + self._ease.answered(self._last - left_at)
             self._acked = max(self._acked, message.received_bytes)
             if message.complete:
                 self._finish()
@@ -136,6 +173,7 @@ class ReferenceSender:
     def _finish(self) -> None:
         self.acknowledged += 1
         self._offer, self._data, self._sent, self._acked = None, b"", 0, 0
+        self._left_at.clear()
         if self._waiting:
             self._begin(self._waiting.popleft())
 
