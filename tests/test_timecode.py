@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from gemino.call import loopback, timecode
 from gemino.call.options import LoopbackOptions, MediaOptions
@@ -13,7 +14,9 @@ from gemino.call.pattern import draw_pattern
 from gemino.call.recorder import LogRow
 from gemino.call.sources import ClipSource, PatternSource
 from gemino.call.timecode import NUMBERS, UNREADABLE, TimeCoded, draw, read, tally
+from gemino.cli.call import app
 from gemino.config import LrCodec, Rung
+from gemino.errors import CallError
 from gemino.frames import Frame, prepare, resize
 from gemino.media import read_frames
 from gemino.video.lr import LrDecoder, LrEncoder
@@ -145,3 +148,17 @@ def test_a_call_tells_its_glass_to_glass_delay() -> None:
     assert report.latency_ms["p50"] is not None
     # Nothing is lost here, so both ways of telling agree.
     assert said["ms"]["p50"] == pytest.approx(report.latency_ms["p50"], abs=35)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--loopback"], "--loopback needs a clip to send, or --test-pattern alone"),
+        (["--loopback", "--test-pattern", "--loop"], "needs a clip to send"),
+        (["--listen", "--test-pattern", "--time-code"], "--time-code goes with --loopback"),
+    ],
+)
+def test_a_wrong_use_is_one_clear_line(words: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, CallError)
+    assert said in str(done.exception)
