@@ -12,7 +12,7 @@ from aiortc.codecs.opus import OpusDecoder as StockDecoder
 from aiortc.codecs.opus import OpusEncoder as StockEncoder
 from aiortc.jitterbuffer import JitterFrame
 
-from gemino.call.audio import OpusSlot, SoundPacket, SoundTrack, SpeechStream
+from gemino.call.audio import OpusSlot, SoundPacket, SpeechStream
 from gemino.call.opus import (
     MAX_PACKET_BYTES,
     SAMPLE_RATE_HZ,
@@ -24,6 +24,7 @@ from gemino.call.opus import (
     packet_samples,
     version,
 )
+from gemino.call.sound_track import SoundTrack
 from gemino.errors import CodecError
 from speech import log_spectral_distance, packets_of, signal_to_noise, speech, tone
 

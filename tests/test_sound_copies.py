@@ -13,11 +13,12 @@ from aiortc import RTCDtlsTransport
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemino.call.audio import OpusSlot, SoundPacket, SoundTrack, SpeechStream
+from gemino.call.audio import OpusSlot, SoundPacket, SpeechStream
 from gemino.call.options import MediaOptions, PeerOptions
 from gemino.call.opus import OpusDecoder, OpusSettings, Samples, packet_samples
 from gemino.call.peer import Peer
 from gemino.call.sound_copies import CopyPolicy, joined, parted
+from gemino.call.sound_track import SoundTrack
 from gemino.call.sources import ClipSource
 from signaling import SignalingServer
 from speech import ADDRESS, packets_of, speech

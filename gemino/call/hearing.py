@@ -3,9 +3,10 @@ loudspeaker, in step with what is shown."""
 
 from collections.abc import Callable
 
-from gemino.call.audio import SoundPacket, SoundTrack
+from gemino.call.audio import SoundPacket
 from gemino.call.jitter import unwrap
 from gemino.call.opus import SAMPLE_RATE_HZ, Samples
+from gemino.call.sound_track import SoundTrack
 from gemino.call.speaker import Speaker
 from gemino.wire import SoundTime
 
