@@ -26,7 +26,7 @@ from gemino.nn.model import GeminoNet
 
 MAX_RANK = 32
 MOST_CHANGE = 1.0
-"""No layer may be changed by more than its own length (Frobenius); trained ones stay below 0.3."""
+"""No layer may be changed by more than its own length (Frobenius); trained ones stay below 0.4."""
 _DRAWING = ("target4", "target8", "fuse8", "body8", "up8", "fuse4", "band4", "body4", "residual")
 
 
@@ -85,6 +85,16 @@ def to_arrays(adapter: Adapter) -> dict[str, NDArray[np.float32]]:
         for name, part in adapter.items()
         for kind, x in part._asdict().items()
         if x is not None
+    }
+
+
+def weaker(adapter: Adapter, strength: float) -> dict[str, LowRank]:
+    """`adapter` with every change multiplied by `strength`."""
+    return {
+        name: LowRank(
+            strength * part.up, part.down, None if part.shift is None else strength * part.shift
+        )
+        for name, part in adapter.items()
     }
 
 

@@ -25,6 +25,8 @@ from gemino.personal.takes import GOOD_SECONDS, MIN_SECONDS, Take, limit, select
 _MAX_FPS = 32
 _TAKE_PX = 640
 _TILE_PX = 160
+_MEGABYTES_A_SECOND = 40
+"""Takes and sequences on disk, of a second of video at 512 px."""
 _EXAMPLES = 2  # of each flaw, for the sheet
 _INDEX = "footage.json"
 _TAKES = "takes"
@@ -247,6 +249,13 @@ def _known(folder: Path, key: list[object]) -> Footage | None:
     return footage if whole else None
 
 
-def length_s(video: Path) -> float:
-    """How long a video says that it is; 0 where it does not. MediaError where it is none."""
-    return media.probe(video).duration_s or 0.0
+def check_space(videos: Sequence[Path], folder: Path, most_s: float) -> None:
+    """Say before, not in the middle, that the disk is too small. Raises MediaError."""
+    seconds = sum(media.probe(video).duration_s or 0.0 for video in videos)
+    needed = int(min(seconds, most_s) * _MEGABYTES_A_SECOND * 1e6)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise MediaError(
+            f"{folder}: the disk has {free // 1_000_000} MB left, {needed // 1_000_000} are needed "
+            "while it trains; make room, or use less with --seconds"
+        )

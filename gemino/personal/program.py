@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from gemino import adapters
-from gemino.errors import MediaError, ModelError
-from gemino.nn.adapter import attach, extract, from_arrays, merged, to_arrays
+from gemino.errors import ModelError
+from gemino.nn.adapter import attach, extract, from_arrays, merged, to_arrays, weaker
 from gemino.nn.model import GeminoNet
 from gemino.personal import footage
 from gemino.personal.judging import Verdict, judge
@@ -41,10 +41,9 @@ from gemino.training.workers import join
 from gemino.zoo import DEFAULT_MODEL, ModelFiles, find
 
 _LEAST_GAIN = 0.01
+_STRENGTHS, _NEARLY = (0.5, 0.75, 1.0), 0.8
 _PATIENCE = 5
 _OVERHEAD_BYTES = 16_000  # the header, and the owner's likeness
-_MEGABYTES_A_SECOND = 40
-"""Takes and sequences on disk, of a second of video at 512 px."""
 _BEST, _BEGUN, _CHECKPOINT = "best.safetensors", "begun.json", "checkpoint.safetensors"
 
 
@@ -157,7 +156,7 @@ def run(options: PersonalOptions, console: Console) -> Result:
         raise ModelError(f"{options.model}: personalize a model itself, no export and no adapter")
     folder = options.runs / options.name
     folder.mkdir(parents=True, exist_ok=True)
-    _check_space(folder, options)
+    footage.check_space(options.videos, folder, options.seconds)
     _begin(folder, base, options)
     keep_freed_memory()
     if options.threads:
@@ -174,7 +173,7 @@ def run(options: PersonalOptions, console: Console) -> Result:
     learned = play("video to learn from", lessons, folder, console)
     judged = play("video to judge by", judging(found.judged, options.output_px), folder, console)
     trainer = _train(options, base, learned, judged, folder, console)
-    verdict = _judge(base, folder, judged)
+    data, verdict = _judge(base, folder, judged)
     minutes = (monotonic() - begun) / 60
     console.print(
         f"{trainer.clock.step} steps in {trainer.clock.seconds / 60:.1f} minutes, "
@@ -187,7 +186,6 @@ def run(options: PersonalOptions, console: Console) -> Result:
             f"({-verdict.gain:+.1%} LPIPS) and is not kept; film more, or sharper: "
             f"{folder / footage.SHEET} shows what was used"
         )
-    data = (folder / _BEST).read_bytes()
     trained = (trainer.clock.step, trainer.clock.seconds / 60)
     written = publish(
         options.models / options.name, options.name, base, data, found, verdict, trained
@@ -211,20 +209,6 @@ def _begin(folder: Path, base: ModelFiles, options: PersonalOptions) -> None:
             "or begin anew with --no-resume"
         )
     path.write_text(now)
-
-
-def _check_space(folder: Path, options: PersonalOptions) -> None:
-    """Say before, not in the middle, that the disk is too small."""
-    seconds = 0.0
-    for video in options.videos:
-        seconds += footage.length_s(video)
-    needed = int(min(seconds, options.seconds) * _MEGABYTES_A_SECOND * 1e6)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise MediaError(
-            f"{folder}: the disk has {free // 1_000_000} MB left, {needed // 1_000_000} are needed "
-            "while it trains; make room, or use less with --seconds"
-        )
 
 
 def _train(
@@ -279,12 +263,22 @@ def _check_size(network: GeminoNet, rank: int) -> None:
         )
 
 
-def _judge(base: ModelFiles, folder: Path, judged: list[Sequence]) -> Verdict:
-    """Of the file itself, rounded as it is, against the generic network."""
+def _judge(base: ModelFiles, folder: Path, judged: list[Sequence]) -> tuple[bytes, Verdict]:
+    """The adapter as it is shipped, and what that file is worth against the generic network.
+
+    It is made as weak as still does nearly all: what it knows of one room and its colours harms in
+    another, and grows with its strength faster than what it knows of a face.
+    """
     generic = load_network(base)
-    kept = adapters.parse((folder / _BEST).read_bytes())
-    personal = merged(generic, from_arrays(kept.tensors)).eval()
-    return judge(generic, personal, judged)
+    best = adapters.parse((folder / _BEST).read_bytes())
+    tried = []
+    for strength in _STRENGTHS:
+        arrays = to_arrays(weaker(from_arrays(best.tensors), strength))
+        data = adapters.to_bytes(best.name, best.base, best.base_sha256, arrays, best.likeness)
+        kept = from_arrays(adapters.parse(data).tensors)
+        tried.append((data, judge(generic, merged(generic, kept).eval(), judged)))
+    most = max(verdict.gain for _, verdict in tried)
+    return next(one for one in tried if one[1].gain >= min(_NEARLY * most, most))
 
 
 def _forget(folder: Path) -> None:

@@ -37,8 +37,8 @@ judged on the last {judged:.0f} s of it, which it did not learn from:
 
 It is the likeness of one person: give it to nobody who may not have it, and use none of somebody
 who did not agree. It was judged in the light, the room and the clothes of its own video; elsewhere
-it gives less. It makes nobody look like this person: it changes how detail is drawn, and takes none
-but from the references of the call.
+it gives less, and colours that the video does not have may fade. It holds no picture of the person:
+it changes how detail is drawn, and receivers use it only while they see this face.
 """
 
 
