@@ -8,13 +8,14 @@ from collections.abc import Awaitable
 from aiortc import RTCPeerConnection
 
 from gemino.call import timecode
+from gemino.call.adaptation import split
 from gemino.call.album import Received
 from gemino.call.audio import SoundPacket
 from gemino.call.display import Listener, ShownFrame
 from gemino.call.hearing import Hearing
 from gemino.call.jitter import Packet, PictureBuffer, unwrap
 from gemino.call.lipsync import LipSync
-from gemino.call.options import PeerOptions
+from gemino.call.options import MediaOptions, PeerOptions
 from gemino.call.opus import Samples
 from gemino.call.payload import VideoTap, tap_audio
 from gemino.call.playout import VIDEO_CLOCK_HZ
@@ -22,6 +23,7 @@ from gemino.call.receiver import Viewer
 from gemino.call.recorder import LogRow, Recorder
 from gemino.call.references import ReferenceReceiver, Wish
 from gemino.call.stats import Counters, kbps
+from gemino.config import Sampling
 from gemino.errors import GeminoError
 from gemino.wire import (
     CaptureTime,
@@ -33,6 +35,7 @@ from gemino.wire import (
     SoundTime,
     Stats,
 )
+from gemino.zoo import find
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ class Incoming:
         self._codes: dict[int, int] = {}
         media = options.media
         shown = media.size_px, self.counters, self._show
-        self.viewer = Viewer(media.model, *shown, media.runtime, media.device)
+        self.viewer = Viewer(media.model, *shown, media.runtime, media.device, _likely(media))
 
     @property
     def failure(self) -> GeminoError | None:
@@ -269,6 +272,13 @@ class Incoming:
                 latency_p95_ms=_short(counters.latency_ms.p(0.95)),
             )
         ]
+
+
+def _likely(media: MediaOptions) -> Sampling:
+    """What the other peer's small pictures will be where it was told the rate that we were."""
+    codec = media.lr_codecs[0]
+    steps = find(media.model).ladders.get(codec) if media.model else None
+    return split(media.kbps, media.size_px, codec, steps).rung.sampling
 
 
 def _short(milliseconds: float | None) -> int:

@@ -37,6 +37,7 @@ _Small = tuple[DuePicture, LrPicture]
 class Viewer:
     """Opens the model, then shows what is pushed; `show` is called in a thread of its own.
 
+    likely: what the LR pictures will be, as far as is known: the network is made ready for them.
     ready: the model is loaded. model_name: what it calls itself. way: what runs it.
     wants_keyframe, rejected_references, lacking (a reference of the scene): for the event loop to
     read.
@@ -50,6 +51,7 @@ class Viewer:
         show: Callable[[ShownFrame], None],
         runtime: Runtime = "auto",
         device: Device = "auto",
+        likely: Sampling | None = None,
     ) -> None:
         self.ready = threading.Event()
         self.model_name = ""
@@ -60,6 +62,7 @@ class Viewer:
         self._model = model
         self._runtime = runtime
         self._device = device
+        self._likely = likely
         self._size_px = size_px
         self._counters = counters
         self._show = show
@@ -135,6 +138,9 @@ class Viewer:
         thread = threading.Thread(target=shower.run, args=(under_way,), name="shower", daemon=True)
         self._shower = shower
         thread.start()
+        if self._likely is not None:
+            self._expected = self._likely
+            self._expect(synthesizer, self._likely)
         self.ready.set()
         try:
             with (
