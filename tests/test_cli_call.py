@@ -90,3 +90,26 @@ def test_a_clip_that_breaks_off_is_played_so_far_and_said(tmp_path: Path) -> Non
     assert any("after" in warning and "frames" in warning for warning in report["warnings"])
     assert f"warning: {report['warnings'][0]}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--loopback", "{clip}", "-o", "{clip}"], "is the input"),
+        (["--loopback", "{clip}", "--stats", "{clip}"], "is the input"),
+        (["--listen", "--input", "{clip}", "--record", "{clip}"], "is the input"),
+        (["--listen", "--test-pattern", "-o", "{new}", "--record", "{new}"], "is named twice"),
+    ],
+    ids=["output", "statistics", "recording", "two outputs"],
+)
+def test_no_clip_and_no_output_is_written_over(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    clip = tmp_path / "mine.mp4"
+    clip.write_bytes(SAMPLE.read_bytes())
+    done = run(*(part.format(clip=clip, new=tmp_path / "new.mp4") for part in arguments))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert clip.read_bytes() == SAMPLE.read_bytes()
+    assert list(tmp_path.iterdir()) == [clip]

@@ -236,6 +236,8 @@ def call(
     page_port = page.check(browser, others=others, loopback=loopback_clip is not None)
     _check_outputs(output, record_lossless)
     outputs.check(loopback_clip, record, gallery, virtual_camera=virtual_camera)
+    sent = clip or (Path(loopback_clip) if loopback_clip else None)
+    outputs.check_apart(sent, (output, record, record_lossless, stats))
     from gemino.cli import live, meeting
 
     if loopback_clip is not None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gemino.cli.console import refuse_same
 from gemino.errors import CallError, MediaError
 
 if TYPE_CHECKING:
@@ -66,6 +67,19 @@ def check(
         raise MediaError(f"{record}: a call is recorded as .mp4; name it so")
     if not record.parent.is_dir():
         raise MediaError(f"{record}: there is no folder {record.parent}; make it first")
+
+
+def check_apart(clip: Path | None, written: Sequence[Path | None]) -> None:
+    """Raise MediaError where a file would be written over the clip, or over another one."""
+    seen: set[Path] = set()
+    for path in written:
+        if path is None:
+            continue
+        if clip is not None:
+            refuse_same(clip, path)
+        if path.resolve() in seen:
+            raise MediaError(f"{path}: is named twice; write to another file")
+        seen.add(path.resolve())
 
 
 @contextlib.contextmanager
