@@ -22,6 +22,9 @@ def test_help_shows_examples() -> None:
     done = run("--help")
     assert done.returncode == 0
     assert "gemino-call --loopback samples/webcam.mp4 -o received.mp4" in done.stdout
+    assert "Behind a NAT" in done.stdout
+    assert "─ Options ─" not in done.stdout  # each option is below the heading of its kind
+    assert "bool" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -40,11 +43,28 @@ def test_help_shows_examples() -> None:
         (["--loopback", str(SAMPLE), "--test-pattern"], "name no other source"),
         (["--listen", "--loop", "--test-pattern"], "--loop goes with --input CLIP"),
         (["--listen", "--camera", "93"], "there is no camera"),
+        (["--loopback", str(SAMPLE), "--token", "x"], "leave --server and --token out"),
+        (["--loopback", str(SAMPLE), "--host", "::"], "leave --host out"),
+        (["--peer", "a", "--server", "ws://x/ws", "--port", "1"], "leave --host and --port out"),
+        (["--listen", "--test-pattern", "--turn-user", "u"], "name one with --ice-server"),
+        (["--kbps"], "requires an argument (see "),
+        (["--listen", "--kbps", "few"], "Invalid value for '--kbps'"),
+        (["--no-such-option"], "No such option: --no-such-option"),
         (["--listen"], "nothing to do: give --camera, --input or --test-pattern to send"),
     ],
     ids=[
         *("nothing", "no clip", "kind", "folder", "kbps", "size", "server", "two servers"),
-        *("two ways", "two sources", "loopback's source", "loop", "camera", "nothing to do"),
+        *("two ways", "two sources", "loopback's source", "loop", "camera"),
+        *(
+            "token",
+            "host",
+            "port",
+            "no server",
+            "no value",
+            "no number",
+            "no option",
+            "nothing to do",
+        ),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:

@@ -20,23 +20,17 @@ rebuilds the full-size video from both.
 
 Examples:
 
-  gemino-call --listen --camera -o received.mp4   (says how to answer)
+- gemino-call --loopback samples/webcam.mp4 -o received.mp4
+- gemino-call --loopback clip.mp4 --kbps 20 --size 1024 --json
+- gemino-call --listen --camera --show (says how to answer)
+- gemino-call --listen --browser
+- gemino-call --listen --input clip.mp4 --loop --record call.mp4
+- gemino-call --camera list; gemino-call --mic list
 
-  gemino-call --loopback samples/webcam.mp4 -o received.mp4
+With a meeting place that others run (gemino signal --host 0.0.0.0):
 
-  gemino-call --loopback samples/webcam.mp4 --show
-
-  gemino-call --loopback clip.mp4 --kbps 20 --size 1024 --json
-
-  gemino signal --host 0.0.0.0 --port 8765        (a meeting place, on any machine)
-
-  gemino-call --peer ROOM --server ws://HOST:8765/ws --input clip.mp4 --loop
-
-  gemino-call --peer ROOM --server ws://HOST:8765/ws --test-pattern -o received.mp4
-
-  gemino-call --listen --camera --show --record call.mp4
-
-  gemino-call --camera list; gemino-call --mic list
+- gemino-call --peer ROOM --server ws://HOST:8765/ws --camera --show
+- gemino-call --peer ROOM --server ws://HOST:8765/ws -o received.mp4
 """
 
 app = edge.new_app(_EXAMPLES)
@@ -56,6 +50,26 @@ class _Command(edge.OptionalValues):
         "--gallery": outputs.OWN_GALLERY,
         "--mic": sound.DEFAULT,
         "--speaker": sound.DEFAULT,
+    }
+    panels: ClassVar = {
+        "Meeting the other side": (
+            *("--loopback", "--listen", "--peer", "--server", "--token"),
+            *("--host", "--port", "--local"),
+        ),
+        "What is sent": ("--camera", "--mic", "--input", "--loop", "--test-pattern", "--browser"),
+        "What is seen, heard and kept": (
+            *("--show", "--speaker", "--output", "--record", "--gallery", "--virtual-camera"),
+        ),
+        "Rate and picture": (
+            *("--kbps", "--audio-kbps", "--audio-ptime", "--size", "--model", "--adapter"),
+            *("--lr-codec", "--runtime", "--device", "--fovea"),
+        ),
+        "Behind a NAT or a firewall": (
+            *("--ice-server", "--ice-policy", "--turn-secret", "--turn-user", "--turn-password"),
+        ),
+        "End, figures, help": (
+            *("--seconds", "--json", "--stats", "--record-lossless", "--time-code", "--help"),
+        ),
     }
 
 
@@ -154,7 +168,10 @@ _Port = Annotated[
         help="Port of --listen's server (8765) or --loopback's (a free one); 0: a free one.",
     ),
 ]
-_Local = Annotated[bool, typer.Option(help="Both peers are on this machine: use 127.0.0.1 alone.")]
+_Local = Annotated[
+    bool,
+    typer.Option("--local", help="Both peers are on this machine: use 127.0.0.1 alone."),
+]
 _HiddenPath = Annotated[Path | None, typer.Option(hidden=True)]
 _HiddenFlag = Annotated[bool, typer.Option(hidden=True)]
 
@@ -221,7 +238,8 @@ def call(
     codec = lr_codec, runtime, fovea, time_code, device
     rates = SoundOptions(audio_kbps, audio_ptime)
     media = MediaOptions(kbps, size, network, seconds, *codec, sound=rates)
-    _check_way(loopback_clip, peer, listen, server, token)
+    connectivity.check_way(loopback_clip, peer, listen, server, token)
+    connectivity.check_address(loopback_clip, peer, host, port)
     ice = connectivity.options(
         *(ice_server, turn_secret, turn_user, turn_password, ice_policy),
         loopback=loopback_clip is not None,
@@ -276,24 +294,6 @@ def call(
         ice=ice,
     )
     live.run_peer(options, own, report, as_json=as_json)
-
-
-def _check_way(
-    loopback_clip: str | None,
-    peer: str | None,
-    listen: str | None,
-    server: str | None,
-    token: str | None,
-) -> None:
-    """Raise CallError unless there is one way to meet the other peer."""
-    if sum(way is not None for way in (loopback_clip, peer, listen)) != 1:
-        raise CallError("give one of --listen, --peer ROOM and --loopback CLIP; see --help")
-    if peer is not None and server is None:
-        raise CallError(
-            "--peer needs --server ws://HOST:PORT/ws; gemino signal runs one, --listen brings one"
-        )
-    if listen is not None and (server is not None or token is not None):
-        raise CallError("--listen is the server itself: leave --server and --token out")
 
 
 def _source(

@@ -1,4 +1,4 @@
-"""The options about STUN and TURN servers."""
+"""The options about the way to the other side: who meets where, STUN and TURN servers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -33,6 +33,35 @@ Policy = Annotated[
 ]
 
 
+def check_way(
+    loopback_clip: str | None,
+    peer: str | None,
+    listen: str | None,
+    server: str | None,
+    token: str | None,
+) -> None:
+    """Raise CallError unless there is one way to meet the other peer."""
+    if sum(way is not None for way in (loopback_clip, peer, listen)) != 1:
+        raise CallError("give one of --listen, --peer ROOM and --loopback CLIP; see --help")
+    if peer is not None and server is None:
+        raise CallError(
+            "--peer needs --server ws://HOST:PORT/ws; gemino signal runs one, --listen brings one"
+        )
+    if peer is None and (server is not None or token is not None):
+        way = "--loopback" if listen is None else "--listen"
+        raise CallError(f"{way} is the server itself: leave --server and --token out")
+
+
+def check_address(
+    loopback_clip: str | None, peer: str | None, host: str | None, port: int | None
+) -> None:
+    """Raise CallError where an address is given that nobody would listen at."""
+    if peer is not None and (host is not None or port is not None):
+        raise CallError("--peer goes to --server URL: leave --host and --port out")
+    if loopback_clip is not None and host is not None:
+        raise CallError("--loopback stays on 127.0.0.1: leave --host out")
+
+
 def options(
     urls: list[str] | None,
     secret_file: Path | None,
@@ -47,6 +76,8 @@ def options(
 
     if loopback and (urls or policy != "all"):
         raise CallError("--loopback stays on this machine: leave --ice-server and --ice-policy out")
+    if not urls and (secret_file or user or password):
+        raise CallError("credentials are for TURN servers: name one with --ice-server turn:HOST")
     secret = None if secret_file is None else read_secret(secret_file)
     return from_urls(urls or [], secret=secret, user=user, password=password, policy=policy)
 

@@ -25,7 +25,32 @@ def new_app(help_text: str) -> typer.Typer:
     )
 
 
-class OptionalValues(TyperCommand):
+class Command(TyperCommand):
+    """A command whose help shows no type beside an option that takes no value.
+
+    panels: headings in the help, and the options below each, in this order.
+    """
+
+    panels: ClassVar[Mapping[str, Sequence[str]]] = {}
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        places = [(name, heading) for heading, names in self.panels.items() for name in names]
+        order = {name: at for at, (name, _) in enumerate(places)}
+        headings = dict(places)
+        params: list[Any] = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+            if (heading := headings.get(_long_name(param))) is not None:
+                param.rich_help_panel = heading
+        return sorted(params, key=lambda param: order.get(_long_name(param), len(order)))
+
+
+def _long_name(param: Any) -> str:
+    return max(param.opts, key=len, default="")
+
+
+class OptionalValues(Command):
     """A command with options whose value may be left out. values: what they mean then."""
 
     values: ClassVar[Mapping[str, str]] = {}
@@ -50,13 +75,18 @@ def run(app: typer.Typer) -> None:
     system that refuses; 130 after Ctrl-C.
     """
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as error:  # a wrong use; without words where help was shown
+        if said := error.format_message().rstrip(".").replace("Value error, ", ""):
+            command = getattr(getattr(error, "ctx", None), "command_path", "")
+            _fail(f"{said} (see {f'{command} --help'.lstrip()})")
+        sys.exit(EXIT_ERROR)
     except GeminoError as error:
         _fail(str(error))
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
         _fail(f"{what}{error.strerror or error}")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(EXIT_INTERRUPTED)
 
 

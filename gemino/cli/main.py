@@ -4,7 +4,7 @@ from gemino.cli.bench import bench
 from gemino.cli.decode import decode
 from gemino.cli.demo import demo
 from gemino.cli.doctor import doctor
-from gemino.cli.edge import new_app, run
+from gemino.cli.edge import Command, new_app, run
 from gemino.cli.encode import encode
 from gemino.cli.evaluate import evaluate
 from gemino.cli.export import export
@@ -15,16 +15,16 @@ from gemino.cli.signal import PASSED_ON, signal
 from gemino.cli.train import train
 
 app = new_app("A neural video-conferencing codec: video calls at 15 kbps.")
-app.command()(encode)
-app.command()(decode)
-app.command()(demo)
-app.command()(evaluate)
-app.command()(train)
-app.command()(personalize)
-app.command()(export)
-app.command()(bench)
-app.command()(doctor)
-app.command()(serve)
+app.command(cls=Command)(encode)
+app.command(cls=Command)(decode)
+app.command(cls=Command)(demo)
+app.command(cls=Command)(evaluate)
+app.command(cls=Command)(train)
+app.command(cls=Command)(personalize)
+app.command(cls=Command)(export)
+app.command(cls=Command)(bench)
+app.command(cls=Command)(doctor)
+app.command(cls=Command)(serve)
 app.add_typer(gallery, name="gallery")
 app.command(context_settings=PASSED_ON)(signal)
 
