@@ -1,15 +1,18 @@
-"""Worker processes that leave nothing behind.
+"""Processes: workers that leave nothing behind, and how much memory one has held.
 
 A pool's workers wait for work on a pipe whose other end they hold themselves, so they outlive a
 parent that is killed, and keep its memory for good. These notice, and end.
 """
 
 import os
+import resource
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
 from typing import Any
 
 _EXIT_ORPHANED = 1
@@ -28,6 +31,17 @@ def pool(
         initializer=_begin,
         initargs=(begin, arguments),
     )
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process has held, in MB (10^6 bytes)."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent held before exec
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return round(int(line.split()[1]) * 1024 / 1e6, 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
 
 
 def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:

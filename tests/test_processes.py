@@ -53,3 +53,10 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
 def test_workers_work() -> None:
     with processes.pool(1, os.putenv, ("GEMINO_TEST", "1")) as pool:
         assert pool.submit(_double, 21).result() == 42
+
+
+def test_peak_memory_is_that_of_this_process() -> None:
+    before = processes.peak_rss_mb()
+    block = bytearray(50_000_000)
+    block[::4096] = b"x" * len(block[::4096])
+    assert 10 < before <= processes.peak_rss_mb() < 50_000

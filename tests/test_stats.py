@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gemino.call.report import join_logs, peak_rss_mb
+from gemino.call.report import join_logs
 from gemino.call.stats import Counters, Meter, Samples, kbps, payload_kbps, percentile, w3c
 
 
@@ -78,10 +78,3 @@ def test_shown_frames_find_their_source_by_the_time_of_capture() -> None:
     rows = join_logs(sent, shown)
     assert [row["source_index"] for row in rows] == [2, -1, -1]
     assert rows[0]["latency_ms"] == pytest.approx(33.3, abs=0.1)
-
-
-def test_peak_memory_is_that_of_this_process() -> None:
-    before = peak_rss_mb()
-    block = bytearray(50_000_000)
-    block[::4096] = b"x" * len(block[::4096])
-    assert 10 < before <= peak_rss_mb() < 50_000

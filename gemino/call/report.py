@@ -1,8 +1,6 @@
 """What one peer measured, as JSON; and both peers' figures joined into one report."""
 
 import os
-import resource
-import sys
 import time
 from bisect import bisect_left
 from fractions import Fraction
@@ -15,19 +13,9 @@ from gemino.call.outgoing import Outgoing
 from gemino.call.recorder import LogRow
 from gemino.call.stats import Counters, Samples, kbps, keeping_up, payload_kbps, percentile
 from gemino.config import REFERENCE_AMORTISATION_S
+from gemino.processes import peak_rss_mb
 
 _SAME_FRAME_S = 0.001
-
-
-def peak_rss_mb() -> float:
-    """The most memory that this process has held, in MB (10^6 bytes)."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent held before exec
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return round(int(line.split()[1]) * 1024 / 1e6, 1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
 
 
 def _process_age_s(at: float) -> float | None:

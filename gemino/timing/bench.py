@@ -1,7 +1,5 @@
 """One model at one output size: its stages, its floor, and what else the time would buy."""
 
-import resource
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from gemino.config import ModelConfig, NetworkSize
 from gemino.nn.model import build
+from gemino.processes import peak_rss_mb
 from gemino.timing import floors, pipeline
 from gemino.timing.cost import Cost, cost
 from gemino.timing.machine import describe
@@ -59,7 +58,7 @@ def run(case: Case, told: Callable[[float], None] | None = None) -> Record:
         subject = open_subject(files, case.output_px, case.device, case.threads)
         ours = pipeline.codec_stages(subject)
         measure(ours, 0.0, fewest=_SETTLING_TURNS)
-        peak_mb = _peak_rss_mb()
+        peak_mb = peak_rss_mb()
         rivals = pipeline.rival_stages(case.output_px)
         dtype = torch.bfloat16 if subject.precision == "bfloat16" else torch.float32
         limits = floors.stages(subject.device, dtype)
@@ -69,7 +68,7 @@ def run(case: Case, told: Callable[[float], None] | None = None) -> Record:
     counted = cost(files.config, case.output_px, pipeline.LR_PX)
     return {
         **_facts(case, files, subject, counted),
-        "peak_rss_mb": round(peak_mb, 1),
+        "peak_rss_mb": peak_mb,
         **_figures(timings, counted, subject, case.threads),
     }
 
@@ -144,9 +143,3 @@ def _write_trace(path: Path, stages: list[Stage]) -> None:
                     with record_function(stage.name):
                         stage.call()
     profiler.export_chrome_trace(str(path))
-
-
-def _peak_rss_mb() -> float:
-    """The most memory that this process ever held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
