@@ -243,3 +243,6 @@ def test_the_command_lists_and_forgets(tmp_path: Path) -> None:
     assert gemino(tmp_path, "forget", names[0]).stdout == f"forgot {names[0]}\n"
     assert gemino(tmp_path, "forget", "--all").stdout == "forgot 1\n"
     assert kept.items() == []
+    absent = gemino(tmp_path, "list", "--gallery", str(tmp_path / "absent"))
+    assert (absent.returncode, "there is no such folder" in absent.stderr) == (2, True)
+    assert not (tmp_path / "absent").exists()

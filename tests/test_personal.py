@@ -159,6 +159,13 @@ def test_an_adapter_that_would_be_too_large_is_refused_before_it_is_trained() ->
         program._check_size(network, 24)
 
 
+def test_a_video_that_is_not_there_leaves_nothing_behind(home: Path) -> None:
+    asked = options(home, "absent")
+    with pytest.raises(MediaError, match=r"none\.mp4: no such file"):
+        run(replace(asked, videos=[home / "none.mp4"]), quiet())
+    assert not (asked.runs / "absent").exists()
+
+
 def test_only_a_model_itself_is_personalized(home: Path) -> None:
     files = find(home / "noisy")
     tensors = {"generator.up8.up": torch.zeros(64, 1).numpy()}

@@ -54,4 +54,8 @@ def forget(
 
 
 def _open(folder: Path | None) -> Gallery:
+    if folder is not None and not folder.is_dir():
+        raise MediaError(
+            f"{folder}: there is no such folder; gemino-call --gallery FOLDER makes one"
+        )
     return Gallery(folder or default_folder(), default_key())

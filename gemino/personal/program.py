@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from gemino import adapters
-from gemino.errors import ModelError
+from gemino.errors import MediaError, ModelError
 from gemino.nn.adapter import attach, extract, from_arrays, merged, to_arrays, weaker
 from gemino.nn.model import GeminoNet
 from gemino.personal import footage
@@ -154,6 +154,9 @@ def run(options: PersonalOptions, console: Console) -> Result:
     base = find(options.model)
     if base.graphs is not None or base.adapter is not None:
         raise ModelError(f"{options.model}: personalize a model itself, no export and no adapter")
+    for video in options.videos:
+        if not video.exists():  # before anything is made
+            raise MediaError(f"{video}: no such file")
     folder = options.runs / options.name
     folder.mkdir(parents=True, exist_ok=True)
     footage.check_space(options.videos, folder, options.seconds)
