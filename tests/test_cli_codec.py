@@ -26,6 +26,7 @@ from gemino.zoo import ModelFiles
 from tiny_model import write_tiny_model
 
 SAMPLES = Path(__file__).parent.parent / "samples"
+VP8_FOVEA = ("--model", "none", "--lr-codec", "vp8", "--fovea")
 COMMAND = [sys.executable, "-c", "from gemino.cli.main import main; main()"]
 
 
@@ -208,6 +209,8 @@ def test_outputs_that_cannot_be_are_one_line(clip: Path, encoded: Path, tmp_path
     for done, says in [
         (gemino("encode", clip, "-o", tmp_path / "no" / "a.gem", "--model", "none"), "no such f"),
         (gemino("encode", clip, "-o", clip, "--model", "none"), "is the input"),
+        (gemino("encode", clip, "-o", tmp_path / "a.mp4", "--model", "none"), "name it .gem"),
+        (gemino("encode", clip, "-o", tmp_path / "a.gem", *VP8_FOVEA), "--fovea is for AV1"),
         (gemino("decode", encoded, "-o", tmp_path / "a.avi", "--model", "none"), ".mp4 or .mkv"),
         (gemino("decode", encoded, "-o", tmp_path / "no" / "a.mp4", "--model", "none"), "written"),
         (gemino("decode", tmp_path / "no.gem", "-o", tmp_path / "a.mp4"), "no such file"),

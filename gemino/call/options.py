@@ -56,6 +56,8 @@ class MediaOptions:
             raise CallError(f"size must be one of {sizes}, not {self.size_px}")
         if self.lr_codec not in get_args(LrChoice):
             raise CallError(f"lr-codec must be auto, av1 or vp8, not {self.lr_codec!r}")
+        if self.fovea and self.lr_codec == "vp8":
+            raise CallError("--fovea is for AV1: leave --lr-codec vp8 out")
         if self.seconds is not None and not self.seconds > 0:
             raise CallError(f"seconds must be above 0, not {self.seconds:g}")
 

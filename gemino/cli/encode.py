@@ -25,13 +25,14 @@ from gemino.config import (
 )
 from gemino.container import GemWriter, Header
 from gemino.encoder import Encoder
-from gemino.errors import MediaError, ModelError
+from gemino.errors import GeminoError, MediaError, ModelError
 from gemino.media import ClipInfo, DamagedMediaError, probe, read_frames
 from gemino.zoo import DEFAULT_MODEL, ModelFiles, find
 
 _TOLERANCE = 0.05
 _MAX_PASSES = 4
 _MAX_HINT = 64
+_VIDEO = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,10 @@ def encode(
     refuse_same(clip, output)
     if not output.parent.is_dir():
         raise MediaError(f"{output}: cannot be written (no such folder)")
+    if output.suffix.lower() in _VIDEO:
+        raise MediaError(f"{output}: a .gem file is no video; name it .gem, and gemino decode it")
+    if fovea and lr_codec != "av1":
+        raise GeminoError("--fovea is for AV1: leave --lr-codec vp8 out")
     step = frame_step(info.fps, kbps)
     named = with_adapter(model, adapter)
     files = None if named == NO_MODEL else find(named)
