@@ -59,7 +59,7 @@ def test_devices_are_listed(card: FakeCard, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == "fake input  (test, default)\n"
     card.unplug()
     sound.print_devices("output")
-    assert capsys.readouterr().out == "none is connected\n"
+    assert capsys.readouterr().out == "no loudspeaker is connected\n"
 
 
 def test_a_camera_brings_a_microphone_and_a_clip_its_own_sound(card: FakeCard) -> None:

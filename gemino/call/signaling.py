@@ -189,7 +189,8 @@ class SignalingClient:
                 if loop.time() + delay_s >= deadline:
                     reason = str(error) or "no answer"
                     raise SignalingUnreachable(
-                        f"cannot reach the signaling server at {self.url}: {reason}"
+                        f"cannot reach the signaling server at {self.url}: {reason};"
+                        " see that it runs there (gemino signal, or --listen)"
                     ) from None
             # Not all clients of a server that was started anew at the same moment.
             await asyncio.sleep(delay_s * random.uniform(0.75, 1.0))

@@ -60,7 +60,8 @@ def print_devices(direction: "Direction") -> None:
     for device in devices:
         typer.echo(f"{device.name}  ({device.system}{', default' if device.is_default else ''})")
     if not devices:
-        typer.echo("none is connected")
+        kind = "microphone" if direction == "input" else "loudspeaker"
+        typer.echo(f"no {kind} is connected")
 
 
 def with_microphone(
