@@ -317,8 +317,9 @@ def test_a_device_that_is_not_there_is_an_error(clip: Path, tmp_path: Path) -> N
         run(options, "", Console(quiet=True))
 
 
-def test_the_shipped_model_gives_its_golden_picture() -> None:
-    files = find("generic-s")
+@pytest.mark.parametrize("name", ["generic-xs", "generic-s"])
+def test_a_shipped_model_gives_its_golden_picture(name: str) -> None:
+    files = find(name)
     golden = np.load(files.path / "golden.npz", allow_pickle=False)
     level = float(golden["log2_bits_per_pixel"])
     exact = TorchSynthesizer(files, 256, device="cpu", precision="float32")
@@ -328,7 +329,7 @@ def test_the_shipped_model_gives_its_golden_picture() -> None:
         - golden["output"]
     )
     assert difference.max() <= 2
-    fast = open_synthesizer("generic-s", 256)
+    fast = open_synthesizer(name, 256)
     fast.add_reference(golden["reference"])
     difference = np.abs(
         fast.synthesize(golden["lr"], Sampling(golden["lr"].shape[0]), level).astype(int)
