@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gemino import __version__
 from gemino.cli.main import main
 from gemino.config import LrCodec, ladder
 from gemino.container import PictureRecord, ReferenceRecord, read_header, read_records
@@ -268,3 +269,7 @@ def test_help_has_examples() -> None:
         assert done.returncode == 0
         assert f"gemino {command} " in done.stdout
         assert "no sound" in done.stdout
+
+
+def test_the_version_is_told() -> None:
+    assert gemino("--version") == Done(0, f"gemino {__version__}\n", "")

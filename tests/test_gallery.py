@@ -231,6 +231,8 @@ def gemino(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_the_command_lists_and_forgets(tmp_path: Path) -> None:
     assert "nothing is kept" in gemino(tmp_path, "list").stdout
+    assert gemino(tmp_path, "forget", "--all").stdout == "forgot 0\n"
+    assert list(tmp_path.iterdir()) == []  # who looks for a gallery does not make one
     folder = tmp_path / ".local" / "share" / "gemino" / "gallery"
     kept = Gallery(folder, tmp_path / ".config" / "gemino" / "gallery.key")
     names = [kept.put("received", data).hex()[:8] for data in (b"one", b"two" * 500)]

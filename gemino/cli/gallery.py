@@ -20,7 +20,7 @@ _Folder = Annotated[
 @gallery.command("list")
 def list_items(folder: _Folder = None) -> None:
     """Say what is kept: kind, size, when it was last used, and how it begins."""
-    items = _open(folder).items()
+    items = [] if _is_missing(folder) else _open(folder).items()
     for item in items:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.used_at))
         typer.echo(f"{item.kind:<9}{item.size_bytes:>9,} bytes  {used}  {item.sha256[:4].hex()}")
@@ -37,9 +37,12 @@ def forget(
     folder: _Folder = None,
 ) -> None:
     """Delete what is kept of some pictures, or of all."""
-    kept = _open(folder)
     if everything == bool(names):
         raise MediaError("name what is to be forgotten, or say --all")
+    if everything and _is_missing(folder):
+        typer.echo("forgot 0")
+        return
+    kept = _open(folder)
     if everything:
         typer.echo(f"forgot {kept.forget()}")
         return
@@ -51,6 +54,11 @@ def forget(
         for item in found:
             kept.forget(item)
             typer.echo(f"forgot {item.sha256[:4].hex()}")
+
+
+def _is_missing(folder: Path | None) -> bool:
+    """Nobody has kept anything yet: looking must not make a gallery and a key."""
+    return folder is None and not default_folder().is_dir()
 
 
 def _open(folder: Path | None) -> Gallery:

@@ -1,5 +1,10 @@
 """`gemino`: the commands, each from its own module."""
 
+from typing import Annotated
+
+import typer
+
+from gemino import __version__
 from gemino.cli.bench import bench
 from gemino.cli.decode import decode
 from gemino.cli.demo import demo
@@ -15,6 +20,26 @@ from gemino.cli.signal import PASSED_ON, signal
 from gemino.cli.train import train
 
 app = new_app("A neural video-conferencing codec: video calls at 15 kbps.")
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"gemino {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_tell_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command(cls=Command)(encode)
 app.command(cls=Command)(decode)
 app.command(cls=Command)(demo)
