@@ -17,6 +17,7 @@ from gemino import media
 from gemino.config import Fovea, LrCodec, Rung
 from gemino.errors import CodecError
 from gemino.frames import Frame, from_video_frame, prepare, resize
+from gemino.svtav1 import quiet_svt_av1
 from gemino.video import fovea, lr, obu
 from gemino.video.lr import LrDecoder, LrEncoder
 from gemino.video.reference import encode_picture
@@ -206,6 +207,8 @@ def test_a_picture_too_large_is_refused() -> None:
     assert isinstance(context, av.VideoCodecContext)
     context.width = context.height = 1040
     context.pix_fmt, context.time_base = "yuv420p", Fraction(1, 30)
+    with quiet_svt_av1():
+        context.open()
     packets = context.encode(av.VideoFrame(1040, 1040, "yuv420p")) + context.encode(None)
     with pytest.raises(CodecError):
         LrDecoder("av1").decode(bytes(packets[0]))
