@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser, Page, Playwright
 
 from gemino.frames import Frame, prepare, to_video_frame
@@ -21,7 +22,10 @@ TOKEN = "0123456789abcdefgh"  # noqa: S105 - opens nothing
 PATIENCE_MS = 45_000
 SIZE_PX = 256
 DESK, PHONE = (1280, 800), (390, 844)
-_FLAGS = (
+needs_chromium = pytest.mark.skipif(
+    not CHROMIUM.exists(), reason=f"{CHROMIUM} is missing: apt-get install chromium"
+)
+FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -33,6 +37,9 @@ _FLAGS = (
     "--allow-loopback-in-peer-connection",
     "--use-fake-device-for-media-stream",
 )
+
+ALLOWING = "--use-fake-ui-for-media-stream"
+"""Says yes where a page asks for camera and microphone."""
 
 
 def write_film(path: Path, pictures: Iterator[Frame]) -> None:
@@ -56,9 +63,9 @@ def open_browser(playwright: Playwright, film: Path, *, allows: bool = True) -> 
 
     allows: what its person says when a page asks for them.
     """
-    says = "--use-fake-ui-for-media-stream" if allows else "--deny-permission-prompts"
+    says = ALLOWING if allows else "--deny-permission-prompts"
     return playwright.chromium.launch(
-        executable_path=CHROMIUM, args=[*_FLAGS, says, f"--use-file-for-fake-video-capture={film}"]
+        executable_path=CHROMIUM, args=[*FLAGS, says, f"--use-file-for-fake-video-capture={film}"]
     )
 
 

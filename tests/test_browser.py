@@ -14,7 +14,6 @@ from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 import gemino.media
 from browser import (
-    CHROMIUM,
     DESK,
     PATIENCE_MS,
     PHONE,
@@ -22,6 +21,7 @@ from browser import (
     SIZE_PX,
     Server,
     fingerprint,
+    needs_chromium,
     number,
     open_browser,
     pictures_flow,
@@ -34,12 +34,7 @@ from browser import (
     write_film,
 )
 
-pytestmark = [
-    pytest.mark.skipif(
-        not CHROMIUM.exists(), reason=f"{CHROMIUM} is missing: apt-get install chromium"
-    ),
-    pytest.mark.timeout(240),
-]
+pytestmark = [needs_chromium, pytest.mark.timeout(240)]
 SCREENSHOTS = Path(__file__).parent.parent / "out" / "screenshots"
 
 

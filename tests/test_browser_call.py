@@ -14,11 +14,11 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from browser import (
-    CHROMIUM,
     PATIENCE_MS,
     SENSES,
     SIZE_PX,
     fingerprint,
+    needs_chromium,
     open_browser,
     pictures_flow,
     until,
@@ -27,12 +27,7 @@ from browser import (
     write_film,
 )
 
-pytestmark = [
-    pytest.mark.skipif(
-        not CHROMIUM.exists(), reason=f"{CHROMIUM} is missing: apt-get install chromium"
-    ),
-    pytest.mark.timeout(240),
-]
+pytestmark = [needs_chromium, pytest.mark.timeout(240)]
 
 
 class Caller:

@@ -1,7 +1,6 @@
 """A call between ours and a page in Chromium that knows nothing of Gemino."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,32 +10,19 @@ import aioice.ice
 import numpy as np
 import pytest
 from aiohttp import web
+from playwright import async_api
 
+from browser import ALLOWING, CHROMIUM, FLAGS, needs_chromium
 from gemino.call.options import MediaOptions, PeerOptions
 from gemino.call.peer import Peer
 from gemino.call.sources import ClipSource
 from gemino.media import probe, read_audio, read_frames
 from signaling import Access, SignalingServer
 
-async_api = pytest.importorskip("playwright.async_api", reason="needs playwright")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt install chromium")
+pytestmark = needs_chromium
 
 PAGE = Path(__file__).parent / "plain_page.html"
 ADDRESS = Path(__file__).parents[1] / "samples" / "address.mp4"
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-    "--allow-loopback-in-peer-connection",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-)
 
 
 @asynccontextmanager
@@ -58,6 +44,18 @@ async def served_page() -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Any]:
+    """A browser that gives its fake camera and microphone to whoever asks."""
+    async with async_api.async_playwright() as playwright:
+        flags = [*FLAGS, ALLOWING]
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
 async def until(reached: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(60):
         while not await reached():  # noqa: ASYNC110 - a page is asked, it does not tell
@@ -70,21 +68,17 @@ async def test_a_browser_and_ours_see_and_hear_each_other(
 ) -> None:
     monkeypatch.setattr(aioice.ice, "get_host_addresses", aioice.ice.get_host_addresses)
     async with (
-        async_api.async_playwright() as playwright,
+        chromium() as browser,
         served_page() as address,
         SignalingServer(access=Access(origins=("*",))) as server,
     ):
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        try:
-            for first in ("browser", "ours"):
-                page = await browser.new_page()
-                await page.goto(address)
-                output = tmp_path / f"{first}.mp4"
-                await hold(page, server, output, browser_first=first == "browser")
-                await page.close()
-                check_recording(output)
-        finally:
-            await browser.close()
+        for first in ("browser", "ours"):
+            page = await browser.new_page()
+            await page.goto(address)
+            output = tmp_path / f"{first}.mp4"
+            await hold(page, server, output, browser_first=first == "browser")
+            await page.close()
+            check_recording(output)
 
 
 async def hold(page: Any, server: SignalingServer, output: Path, *, browser_first: bool) -> None:

@@ -19,6 +19,8 @@ from aiortc import (
     RTCSessionDescription,
     VideoStreamTrack,
 )
+from aiortc.codecs.vpx import vp8_depayload
+from aiortc.mediastreams import VIDEO_TIME_BASE
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -27,12 +29,13 @@ from gemino.call.display import ShownFrame
 from gemino.cli.call import app as call_app
 from gemino.cli.main import app as gemino_app
 from gemino.errors import CallError, WireError
-from gemino.frames import from_video_frame, prepare
+from gemino.frames import from_video_frame, prepare, to_video_frame
 from gemino.media import read_frames
 from gemino.server.access import Access, new_token
 from gemino.server.app import PageServer, Place
 from gemino.server.assets import read_assets
 from gemino.server.devices import PageDevices
+from gemino.server.local_video import LocalEncoder
 from gemino.server.messages import MAX_KBPS, MIN_KBPS, Alive, Bye, Settings, parse
 from gemino.server.roundtrip import RoundTrip
 from gemino.server.running import serving
@@ -401,6 +404,19 @@ async def test_a_second_page_takes_over_and_a_rude_one_is_put_out(server: PageSe
     assert "kbps must be" in second.ended
     await first.connection.close()
     await second.connection.close()
+
+
+# ---- video on the local link
+
+
+def test_a_picture_that_is_coded_already_is_sent_as_it_is() -> None:
+    frame = to_video_frame(np.full((SIZE_PX, SIZE_PX, 3), 90, np.uint8), 0, VIDEO_TIME_BASE)
+    sends, passes_on = LocalEncoder(), LocalEncoder()
+    payloads, timestamp = sends.encode(frame)
+    packet = av.Packet(b"".join(vp8_depayload(payload) for payload in payloads))
+    packet.pts, packet.time_base = 3000, VIDEO_TIME_BASE
+    assert timestamp == 0
+    assert passes_on.pack(packet) == (payloads, 3000)
 
 
 # ---- the page of a call

@@ -5,7 +5,6 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -25,6 +24,7 @@ from gemino.call.report import peer_report
 from gemino.call.stats import Meter, w3c
 from gemino.cli import browser, keys, outputs, panel
 from gemino.cli.meeting import OwnServer, hosted, invitation
+from gemino.cli.signals import on_stop
 from gemino.errors import MediaError
 
 
@@ -171,9 +171,7 @@ async def _run_peer(
         browser.tell(peer)
         if not options.supervised and stack.enter_context(keys.listening(peer, loop)):
             typer.echo(keys.HELP, err=True)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):  # no such handlers on Windows
-                loop.add_signal_handler(number, peer.stop)
+        on_stop(peer.stop)
         if options.supervised:
             _stop_with_parent(loop, peer.stop)
         try:

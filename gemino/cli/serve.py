@@ -1,8 +1,6 @@
 """`gemino serve`: the browser demo."""
 
 import asyncio
-import contextlib
-import signal
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gemino.cli.console import NO_MODEL
+from gemino.cli.signals import on_stop
 from gemino.errors import CallError, MediaError
 from gemino.zoo import DEFAULT_MODEL
 
@@ -89,10 +88,7 @@ def serve(
 
 async def _serve(server: "PageServer", tell: Callable[[], None]) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # no such handlers on Windows
-            loop.add_signal_handler(number, stop.set)
+    on_stop(stop.set)
     async with server:
         tell()
         await stop.wait()

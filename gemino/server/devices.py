@@ -5,9 +5,7 @@ a sound card, a display. Where the page is left, the camera is one that was unpl
 picture stands until the page is back.
 """
 
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -25,9 +23,9 @@ from gemino.call.playout import VIDEO_CLOCK_HZ
 from gemino.call.soundcard import Deliver, Direction, Pull, SoundDevice
 from gemino.call.stats import Counters, kbps
 from gemino.config import REFERENCE_AMORTISATION_S
-from gemino.errors import CodecError, GeminoError
+from gemino.errors import GeminoError
 from gemino.frames import Frame, from_video_frame, to_video_frame
-from gemino.server.local_video import CameraDecoder
+from gemino.server.camera import CameraStream
 from gemino.server.messages import PageStats, Settings
 from gemino.server.sound import Exchange
 from gemino.server.trip import Mode, Show
@@ -36,7 +34,6 @@ from gemino.server.windows import Window
 _NAME = "browser"
 _PICTURE_S = 2.0
 """Without a picture for so long, the camera counts as gone."""
-_MOST_WAITING = 60
 
 Incoming = Callable[[], Counters | None]
 
@@ -54,16 +51,12 @@ class PageDevices:
         self.size_px = size_px
         self.incoming: Incoming = lambda: None
         self._model = model
-        self._changed = threading.Condition()
-        self._waiting: deque[Picture] = deque()
-        self._camera = CameraDecoder()
-        self._camera_px = (0, 0)
+        self._camera = CameraStream()
         self._show: Show | None = None
         self._deliver: Deliver | None = None
         self._pull: Pull | None = None
         self._shown = Window()
         self._latest: ShownFrame | None = None
-        self._closed = False
         self._rates = _Rates()
 
     # -- for the page
@@ -80,28 +73,20 @@ class PageDevices:
 
     def start(self, show: Show) -> None:
         """Show the call on this page from now on."""
-        with self._changed:
-            self._show = show
-            self._camera = CameraDecoder()
+        self._show = show
+        self._camera.start()
 
     def stop(self) -> None:
         """The page is gone."""
-        with self._changed:
-            self._show = None
-            self._waiting.clear()
+        self._show = None
+        self._camera.stop()
 
     def set(self, settings: Settings) -> None:
         """The rate of a call is set where it is started."""
 
     def push(self, pictures: list[Picture]) -> None:
         """Take coded pictures of the camera, in order."""
-        with self._changed:
-            if self._show is None:
-                return
-            self._waiting.extend(pictures)
-            while len(self._waiting) > _MOST_WAITING:
-                self._waiting.popleft()  # the gap in their numbers asks for a key frame
-            self._changed.notify_all()
+        self._camera.push(pictures)
 
     def sound(self, microphone: MediaStreamTrack) -> tuple[MediaStreamTrack, Encoder]:
         """The other side's sound; the call gets what `microphone` hears."""
@@ -133,7 +118,7 @@ class PageDevices:
             reference_age_s=None,
             neural=latest is not None and latest.neural,
             drawn_px=self.size_px if counters is None else counters.drawn_px or self.size_px,
-            camera_px=self._camera_px,
+            camera_px=self._camera.size_px,
         )
 
     def _on_sound(self, samples: Samples, heard_s: float) -> None:
@@ -153,24 +138,12 @@ class PageDevices:
 
     def wait_for_page(self, seconds: float) -> bool:
         """Whether a page's camera gives pictures, within `seconds`."""
-        with self._changed:
-            return self._changed.wait_for(lambda: bool(self._waiting), seconds)
+        return self._camera.wait(seconds)
 
     def next_picture(self) -> av.VideoFrame | None:
         """The newest picture of the camera; None where none comes, or at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed, _PICTURE_S)
-            pictures, camera = list(self._waiting), self._camera
-            self._waiting.clear()
-        newest: av.VideoFrame | None = None
-        for picture in pictures:
-            try:
-                newest = camera.decode(picture.data, picture.index)
-            except CodecError:
-                continue  # it asks for a key frame
-        if newest is not None:
-            self._camera_px = (newest.width, newest.height)
-        return newest
+        taken = self._camera.newest() if self._camera.wait(_PICTURE_S) else None
+        return None if taken is None else taken.picture
 
     def devices(self, direction: Direction) -> list[SoundDevice]:  # noqa: ARG002
         """The page is both."""
@@ -200,9 +173,7 @@ class PageDevices:
 
     def close(self) -> None:
         """Nobody waits any more."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._camera.close()
 
 
 class _Rates:

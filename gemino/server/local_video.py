@@ -15,12 +15,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
 from gemino.call.slot import packetize_vp8
-from gemino.errors import CodecError
 
 _BITS_PER_PIXEL = 0.5
 _FPS = 30
 _PICTURE_ID_MODULUS = 1 << 15
-_MAX_SIDE_PX = 4096
 
 
 class LocalEncoder(Encoder):
@@ -40,12 +38,19 @@ class LocalEncoder(Encoder):
             context = self._context = _open(frame.width, frame.height)
         frame.pict_type = PictureType.I if force_keyframe else PictureType.NONE
         data = b"".join(bytes(packet) for packet in context.encode(frame))
-        payloads = packetize_vp8(data, self._picture_id)
-        self._picture_id = (self._picture_id + 1) % _PICTURE_ID_MODULUS
-        return payloads, timestamp
+        return self._packetize(data), timestamp
 
     def pack(self, packet: "av.Packet[Any]") -> tuple[list[bytes], int]:
-        raise NotImplementedError("the picture is encoded here")
+        """A picture that is VP8 already, from a track that gives packets."""
+        assert packet.pts is not None
+        assert packet.time_base is not None
+        timestamp = convert_timebase(packet.pts, packet.time_base, VIDEO_TIME_BASE)
+        return self._packetize(bytes(packet)), timestamp
+
+    def _packetize(self, picture: bytes) -> list[bytes]:
+        payloads = packetize_vp8(picture, self._picture_id)
+        self._picture_id = (self._picture_id + 1) % _PICTURE_ID_MODULUS
+        return payloads
 
 
 def _open(width: int, height: int) -> VideoCodecContext:
@@ -64,43 +69,6 @@ def _open(width: int, height: int) -> VideoCodecContext:
         "qmin": "4",
         "qmax": "40",
     }
-    return context
-
-
-class CameraDecoder:
-    """The camera's VP8 stream as the browser sends it, of any shape."""
-
-    def __init__(self) -> None:
-        self.wants_keyframe = True
-        self._next: int | None = None
-        self._context = _open_decoder()
-
-    def decode(self, data: bytes, index: int) -> av.VideoFrame:
-        """One picture, the next in order; index: as `call.jitter` counts them.
-
-        Raises CodecError for damage, and for a picture larger than 4096 px.
-        """
-        if self._next is not None and index != self._next:
-            self.wants_keyframe = True
-        self._next = index + 1
-        try:
-            pictures = self._context.decode(av.Packet(data))
-        except av.FFmpegError as error:
-            self.wants_keyframe = True
-            self._context = _open_decoder()
-            raise CodecError(f"the camera's picture is damaged: {error}") from error
-        if not pictures or max(pictures[-1].width, pictures[-1].height) > _MAX_SIDE_PX:
-            self.wants_keyframe = True
-            raise CodecError("the camera's stream shows nothing that can be used")
-        if pictures[-1].key_frame:
-            self.wants_keyframe = False
-        return pictures[-1]
-
-
-def _open_decoder() -> VideoCodecContext:
-    context = av.CodecContext.create("vp8", "r")
-    assert isinstance(context, VideoCodecContext)
-    context.thread_count = 1
     return context
 
 

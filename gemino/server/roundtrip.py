@@ -16,7 +16,6 @@ from collections import deque
 from pathlib import Path
 from statistics import median
 
-import av
 import cv2
 import numpy as np
 from aiortc import MediaStreamTrack
@@ -32,8 +31,8 @@ from gemino.config import LadderSteps
 from gemino.errors import CodecError, GeminoError
 from gemino.frames import from_video_frame, to_video_frame
 from gemino.runtime import Runtime
+from gemino.server.camera import CameraStream, Taken
 from gemino.server.coder import LR_CODEC, Coder
-from gemino.server.local_video import CameraDecoder
 from gemino.server.messages import PageStats, Settings
 from gemino.server.sound import Echo
 from gemino.server.trip import Mode, Show
@@ -42,7 +41,6 @@ from gemino.zoo import find
 
 logger = logging.getLogger(__name__)
 
-_MOST_WAITING = 60
 _SMOOTH_KBPS = 60.0
 _LEAST_INTERVAL_S = 1 / 33
 """Between two pictures of a thin stream: 60 a second would starve it (`config.frame_step`)."""
@@ -67,12 +65,10 @@ class RoundTrip:
         self._counters = Counters()
         self._viewer = Viewer(model, size_px, self._counters, self._on_shown, runtime)
         self._settings = Settings()
-        self._changed = threading.Condition()
-        self._waiting: deque[Picture] = deque()
-        self._closing = False
+        self._lock = threading.Lock()
+        self._coding = threading.Lock()  # while a picture is coded
         self._show: Show | None = None
-        self._camera = CameraDecoder()
-        self._camera_px = (0, 0)
+        self._camera = CameraStream()
         self._coder = self._new_coder()
         self._shown = Window()
         self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
@@ -104,19 +100,19 @@ class RoundTrip:
 
     def start(self, show: Show) -> None:
         """Begin with a new page; show: called in a thread, with every picture to be seen."""
-        with self._changed:
+        with self._lock:
             self._show = show
+        self._camera.start()
 
     def stop(self) -> None:
         """The page is gone: forget what was seen of it."""
-        with self._changed:
+        self._camera.stop()
+        with self._coding, self._lock:  # what was taken of this page goes to none after it
             self._show = None
             self._settings = Settings()
             self._failure = None
-            self._waiting.clear()
             self._coder.close()
             self._coder = self._new_coder()
-            self._camera, self._camera_px = CameraDecoder(), (0, 0)
             self._shown = Window()
             self._latencies_ms.clear()
             self._neural = False
@@ -124,18 +120,12 @@ class RoundTrip:
 
     def set(self, settings: Settings) -> None:
         """Go on as the page wants it."""
-        with self._changed:
+        with self._lock:
             self._settings = settings
 
     def push(self, pictures: list[Picture]) -> None:
         """Take coded pictures of the camera, in order."""
-        with self._changed:
-            if self._show is None:
-                return
-            self._waiting.extend(pictures)
-            while len(self._waiting) > _MOST_WAITING:
-                self._waiting.popleft()  # the gap in their numbers asks for a key frame
-            self._changed.notify()
+        self._camera.push(pictures)
 
     def sound(self, microphone: MediaStreamTrack) -> tuple[MediaStreamTrack, Encoder]:
         """What the page hears: itself."""
@@ -174,15 +164,14 @@ class RoundTrip:
             reference_age_s=age_s,
             neural=self._neural,
             drawn_px=counters.drawn_px or self.size_px,
-            camera_px=self._camera_px,
+            camera_px=self._camera.size_px,
         )
 
     def close(self) -> None:
         """End all threads."""
-        with self._changed:
-            self._closing = True
+        with self._lock:
             self._show = None
-            self._changed.notify()
+        self._camera.close()
         self._thread.join()
         self._coder.close()
         self._viewer.close()
@@ -194,44 +183,30 @@ class RoundTrip:
         self._viewer.push([picture])
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._waiting and not self._closing:
-                    self._changed.wait()
-                if self._closing:
-                    return
-                pictures = list(self._waiting)
-                self._waiting.clear()
-                camera, coder, settings = self._camera, self._coder, self._settings
+        while not self._camera.closed:
+            if not self._camera.wait():
+                continue
             try:
-                self._code(pictures, camera, coder, settings)
+                with self._coding:
+                    self._code(self._camera.newest())
             except CodecError as error:
                 logger.info("a picture of the camera is left out: %s", error)
             except Exception as error:  # a thread's edge: else the page would stand still
                 logger.debug("the coder failed", exc_info=True)
                 self._failure = CodecError(f"pictures cannot be coded any more: {error}")
 
-    def _code(
-        self, pictures: list[Picture], camera: CameraDecoder, coder: Coder, settings: Settings
-    ) -> None:
-        newest: tuple[av.VideoFrame, float] | None = None
-        for picture in pictures:
-            try:
-                newest = camera.decode(picture.data, picture.index), picture.arrived_at
-            except CodecError as error:
-                logger.info("%s", error)
-        if newest is None or not self._viewer.ready.is_set():
+    def _code(self, taken: Taken | None) -> None:
+        if taken is None or not self._viewer.ready.is_set():
             return
-        frame, taken_s = newest
+        settings, taken_s = self._settings, taken.arrived_s
         if settings.kbps < _SMOOTH_KBPS and taken_s - self._coded_at < _LEAST_INTERVAL_S:
             return
         self._coded_at = taken_s
-        self._camera_px = (frame.width, frame.height)
-        coder.code(from_video_frame(frame), taken_s, settings, time.monotonic())
+        self._coder.code(from_video_frame(taken.picture), taken_s, settings, time.monotonic())
 
     def _on_shown(self, shown: ShownFrame) -> None:
         """In a thread of the viewer."""
-        with self._changed:
+        with self._lock:
             show, coder, split = self._show, self._coder, self._settings.split
         if show is None:
             return
