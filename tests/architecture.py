@@ -46,7 +46,7 @@ TORCH_LOADERS = (*TORCH_ROOMS, "gemino.evaluation")
 ASYNC_ROOMS = (
     *(
         f"gemino.call.{name}"
-        for name in ("tracks", "signaling", "peer", "link", "candidates", "loopback")
+        for name in ("tracks", "signaling", "peer", "link", "agreement", "candidates", "loopback")
     ),
     *(f"gemino.server.{name}" for name in ("app", "local_video", "running", "session", "sound")),
     "gemino.cli",

@@ -8,8 +8,8 @@ import pytest
 from gemino.call.audio import SoundPacket
 from gemino.call.hearing import Hearing
 from gemino.call.opus import OpusSettings, packet_samples
-from gemino.call.outgoing import Outgoing
 from gemino.call.sound_format import SoundWish
+from gemino.call.speaking import Speaking
 from signaling import Access, SignalingServer
 
 plain = pytest.importorskip("test_plain_browser", reason="needs playwright")
@@ -23,31 +23,26 @@ async def test_chromium_sends_long_packets_at_the_rate_asked_for(
     monkeypatch.setattr(aioice.ice, "get_host_addresses", aioice.ice.get_host_addresses)
     came: list[SoundPacket] = []
     agreed: list[OpusSettings] = []
-    add, agree = Hearing.add, Outgoing.agree_on_sound
+    add, agree = Hearing.add, Speaking.agree
 
     def noting_add(self: Hearing, packet: SoundPacket, now: float) -> None:
         came.append(packet)
         add(self, packet, now)
 
-    def noting_agree(self: Outgoing, wish: SoundWish) -> None:
+    def noting_agree(self: Speaking, wish: SoundWish) -> None:
         agree(self, wish)
         agreed.append(self._opus.settings)
 
     monkeypatch.setattr(Hearing, "add", noting_add)
-    monkeypatch.setattr(Outgoing, "agree_on_sound", noting_agree)
+    monkeypatch.setattr(Speaking, "agree", noting_agree)
     async with (
-        plain.async_api.async_playwright() as playwright,
+        plain.chromium() as browser,
         plain.served_page() as address,
         SignalingServer(access=Access(origins=("*",))) as server,
     ):
-        flags = list(plain.FLAGS)
-        browser = await playwright.chromium.launch(executable_path=plain.CHROMIUM, args=flags)
-        try:
-            page = await browser.new_page()
-            await page.goto(address)
-            await plain.hold(page, server, tmp_path / "received.mp4", browser_first=True)
-        finally:
-            await browser.close()
+        page = await browser.new_page()
+        await page.goto(address)
+        await plain.hold(page, server, tmp_path / "received.mp4", browser_first=True)
     assert {packet_samples(packet.data) for packet in came[3:]} == {2_880}
     seconds = (came[-1].timestamp - came[0].timestamp) % (1 << 32) / 48_000
     spent = sum(len(packet.data) for packet in came) * 8 / 1000 / seconds

@@ -200,7 +200,7 @@ async def test_a_call_that_loses_sound_sends_copies(
         await peer.run()
         assert await asyncio.wait_for(child.wait(), 60) == 0
     assert peer.outgoing is not None
-    assert peer.outgoing._opus.copies
+    assert peer.outgoing.sound._opus.copies
     received = json.loads(report.read_text())["received"]
     assert received["audio_packets_lost"] > 8
     assert received["audio_packets_recovered"] > 0.3 * received["audio_packets_lost"]

@@ -1,9 +1,9 @@
 """How one peer finds the other and connects to it: signalling, ICE and DTLS, each with its errors.
 
-Who comes second makes the offer. All media and the data channel share one transport, so that there
-is one search for a path and one relay. The description leaves at once, and candidates follow it in
-both directions (`candidates`); what the signalling server brings later, above all that the other
-peer has left, is noted for the conversation.
+Descriptions are the matter of `agreement`. All media and the data channel share one transport, so
+that there is one search for a path and one relay. The description leaves at once, and candidates
+follow it in both directions (`candidates`); what the signalling server brings later, above all that
+the other peer has left, is noted for the conversation.
 """
 
 import asyncio
@@ -14,21 +14,20 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCDataChannel, RTCPeerConnection
-from aiortc.exceptions import InvalidStateError, OperationError
+from aiortc.exceptions import InvalidStateError
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from aiortc.stats import RTCRemoteInboundRtpStreamStats, RTCStats, RTCTransportStats
 
+from gemino.call.agreement import Agreement
 from gemino.call.candidates import Candidates
-from gemino.call.description import Description, from_message, is_candidate, to_message
+from gemino.call.description import Description, from_message, is_candidate
 from gemino.call.ice import from_joined
 from gemino.call.incoming import Incoming
 from gemino.call.options import PeerOptions
 from gemino.call.outgoing import Outgoing
-from gemino.call.payload import av1_known, prefer
 from gemino.call.signaling import SignalingClient
-from gemino.call.sound_format import our_wish, read_wish, with_wish
 from gemino.call.stats import Traffic
-from gemino.errors import CallError, DtlsError, GeminoError, IceError, SignalingError, WireError
+from gemino.errors import CallError, DtlsError, IceError, SignalingError, WireError
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +44,13 @@ class Link:
     """The connection to the other peer, for one call.
 
     on_message: gets what comes on the data channel. outgoing, incoming: the halves of the media, to
-    be set before `meet`. gemino: the other peer is one of ours; else it is a plain WebRTC peer.
-    peer_left: the signalling server says that it is gone. met_at, connected_at: when both were in
-    the room, and when they were connected (time.monotonic). As last measured: datagrams, how many
-    have come; video_lost, packets of ours since the start, as RTCP reports, None without a report.
+    be set before `meet`. peer_left: the signalling server says that it is gone. met_at,
+    connected_at: when both were in the room, and when they were connected (time.monotonic). As last
+    measured: datagrams, how many have come; video_lost, packets of ours since the start, as RTCP
+    reports, None without a report.
     """
 
     def __init__(self, options: PeerOptions, on_message: OnMessage) -> None:
-        self.gemino = True
         self.peer_left = False
         self.datagrams = 0
         self.met_at: float | None = None
@@ -60,11 +58,11 @@ class Link:
         self.video_lost: int | None = None
         self.outgoing: Outgoing | None = None
         self.incoming: Incoming | None = None
-        self.channel: RTCDataChannel | None = None
         self._options = options
         self._on_message = on_message
         self._connection: RTCPeerConnection | None = None
         self._candidates: Candidates | None = None
+        self._agreement: Agreement | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._bad = 0
 
@@ -74,6 +72,16 @@ class Link:
         assert self._connection is not None
         return self._connection
 
+    @property
+    def gemino(self) -> bool:
+        """The other peer is one of ours, as far as is known; else it is a plain WebRTC peer."""
+        return self._agreement is None or self._agreement.gemino
+
+    @property
+    def channel(self) -> RTCDataChannel | None:
+        """The data channel, where the two have agreed on one."""
+        return None if self._agreement is None else self._agreement.channel
+
     async def meet(self, signaling: SignalingClient, waiting: Callable[[], None] | None) -> None:
         """Find the other peer and connect to it; raises SignalingError, CallError.
 
@@ -82,8 +90,12 @@ class Link:
         offers = signaling.peers == 1
         self.met_at = time.monotonic() if offers else None
         candidates = self._candidates = self._open(signaling, offers=offers)
+        halves = self.outgoing, self.incoming
+        agreement = self._agreement = Agreement(
+            self.connection, candidates, self._options, halves, signaling.send, self._on_message
+        )
         if offers:
-            await self._offer(signaling, candidates)
+            await agreement.offer()
         elif waiting is not None:
             waiting()
         patience_s = _CONNECT_S if offers else self._options.wait_s
@@ -95,8 +107,7 @@ class Link:
                 f"no other peer came into room {self._options.room} within {patience_s:g} s"
             ) from None
         self.met_at = self.met_at or time.monotonic()
-        self.gemino = description.gemino
-        await self._understand(self._agree(description, signaling, offers=offers))
+        await agreement.take(description)
         self._begin(self._listen(signaling))
         trickle = self._begin(candidates.trickle(signaling.send))
         try:
@@ -139,7 +150,7 @@ class Link:
         if not isinstance(entry, RTCRemoteInboundRtpStreamStats) or entry.kind != "audio":
             return
         if self.outgoing is not None:
-            self.outgoing.on_sound_loss(entry.fractionLost / 256)
+            self.outgoing.sound.on_loss(entry.fractionLost / 256)
 
     def send(self, data: bytes) -> None:
         """One message on the data channel; lost where that is closed."""
@@ -184,23 +195,7 @@ class Link:
                 bundlePolicy=RTCBundlePolicy.MAX_BUNDLE if offers else RTCBundlePolicy.BALANCED,
             )
         )
-        if self.outgoing is not None:
-            self.outgoing.attach(connection)
         return Candidates(connection, servers, relay_only=relay_only)
-
-    async def _offer(self, signaling: SignalingClient, candidates: Candidates) -> None:
-        self._receive_kinds("audio", "video")
-        self._open_channel()
-        await self._prepare(candidates)
-        with av1_known():
-            self._prefer_codecs()
-            await self.connection.setLocalDescription(await self.connection.createOffer())
-        await self._send_description(signaling, candidates)
-
-    async def _prepare(self, candidates: Candidates) -> None:
-        await candidates.prepare()
-        if self._options.ice.policy == "relay" and not candidates.ours:
-            raise IceError(f"ICE: no TURN server relays for us: {'; '.join(candidates.failures)}")
 
     async def _receive_description(self, signaling: SignalingClient) -> Description:
         while True:
@@ -209,88 +204,6 @@ class Link:
                 raise CallError("the other peer left before the call began")
             if event["type"] == "message" and not is_candidate(event["data"]):
                 return from_message(event["data"])
-
-    async def _understand(self, work: Awaitable[None]) -> None:
-        """Agree on a description; raises CallError for all that aiortc stumbles over."""
-        try:
-            await work
-        except GeminoError:
-            raise
-        except OperationError as error:
-            takes = " or ".join(self._options.media.lr_codecs)
-            raise CallError(
-                f"the other peer does not take {takes}: start both with --lr-codec auto"
-            ) from error
-        except Exception as error:  # aiortc raises whatever a hostile description leads it to
-            logger.debug("a description cannot be used", exc_info=True)
-            raise CallError(f"the other peer's description cannot be used: {error}") from error
-
-    async def _agree(
-        self, description: Description, signaling: SignalingClient, *, offers: bool
-    ) -> None:
-        """Take the other peer's description and, where it is an offer, answer it."""
-        connection, candidates = self.connection, self._candidates
-        assert candidates is not None
-        if description.session.type != ("answer" if offers else "offer"):
-            raise CallError(
-                f"the other peer sends an {description.session.type} out of turn: call again"
-            )
-        if not offers and "m=video" in description.session.sdp:
-            self._receive_kinds("video")
-        # Before media flows, that is before the answer is known to both.
-        if self.incoming is not None and offers:
-            self.incoming.tap(connection)
-        with av1_known():
-            if not offers:
-                self._prefer_codecs()
-            await connection.setRemoteDescription(description.session)
-        if self.outgoing is not None:
-            self.outgoing.agree(connection)
-            self.outgoing.agree_on_sound(read_wish(description.session.sdp))
-        if not description.gemino:
-            self._be_plain()
-        if not offers:
-            if connection.sctp is not None:
-                self._open_channel()
-            if self.incoming is not None:
-                self.incoming.tap(connection)
-            await self._prepare(candidates)
-            await connection.setLocalDescription(await connection.createAnswer())
-            await self._send_description(signaling, candidates)
-        await candidates.take_described(description)
-
-    def _be_plain(self) -> None:
-        logger.warning(
-            "the other peer is no Gemino: it gets plain VP8, and its picture is only enlarged"
-        )
-        if self.outgoing is not None:
-            self.outgoing.serve_plainly(self.connection)
-        if self.incoming is not None:
-            self.incoming.expect_plainly()
-
-    def _open_channel(self) -> None:
-        self.channel = self.connection.createDataChannel("gemino", negotiated=True, id=0)
-        self.channel.on("message", self._on_message)
-
-    def _receive_kinds(self, *kinds: str) -> None:
-        """Be ready for these kinds of media, whether we send them or not."""
-        there = {t.kind for t in self.connection.getTransceivers()}
-        for kind in kinds:
-            if kind not in there and self.incoming is not None:
-                self.connection.addTransceiver(kind, direction="recvonly")
-
-    def _prefer_codecs(self) -> None:
-        for transceiver in self.connection.getTransceivers():
-            if transceiver.kind == "video":
-                prefer(transceiver, self._options.media.lr_codecs)
-
-    async def _send_description(self, signaling: SignalingClient, candidates: Candidates) -> None:
-        description = self.connection.localDescription
-        message = to_message(description, more_to_come=candidates.more_to_come)
-        media = self._options.media
-        wish = our_wish(media.sound, media.kbps, sends=self.outgoing is not None)
-        message["sdp"] = with_wish(message["sdp"], wish)
-        await signaling.send(message)
 
     def _begin(self, work: Awaitable[None]) -> asyncio.Task[None]:
         async def run() -> None:

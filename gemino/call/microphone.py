@@ -10,14 +10,14 @@ A microphone that is lost in mid-call, or stalls, is silence until it is back.
 
 import logging
 import threading
-import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from gemino.call.kept_open import KeptOpen
 from gemino.call.opus import SAMPLE_RATE_HZ, Samples
 from gemino.call.resampler import Resampler
-from gemino.call.soundcard import OpenDevice, PortAudioCard, SoundCard
+from gemino.call.soundcard import PortAudioCard, SoundCard
 from gemino.call.sources import Feed, Source
 from gemino.call.tracks import MediaClock
 from gemino.errors import MediaError
@@ -32,8 +32,6 @@ _JUMP_S = 0.08
 _GAIN_PER_S, _MOST_FASTER = 0.05, 0.002
 _SMOOTHING = 0.02
 """How much of each new look at the clock counts: callbacks come unevenly."""
-_SILENT_S = 1.0
-_REOPEN_EVERY_S = 1.0
 _MOST_WAITING = SAMPLE_RATE_HZ
 
 
@@ -95,18 +93,14 @@ class Microphone:
         seconds: float | None = None,
         card: SoundCard | None = None,
     ) -> None:
-        self._name = name
         self._clock = clock
         self._samples_left = None if seconds is None else round(seconds * SAMPLE_RATE_HZ)
-        self._card = PortAudioCard() if card is None else card
+        card = PortAudioCard() if card is None else card
         self._alignment = Alignment()
         self._changed = threading.Condition()
         self._closed = False
-        self._lost = False
-        self._heard_at = time.monotonic()
-        self._device: OpenDevice = self._card.record(name, self._deliver)
-        self._watch = threading.Thread(target=self._watch_device, name="microphone", daemon=True)
-        self._watch.start()
+        self._device = KeptOpen("microphone", lambda: card.record(name, self._deliver))
+        self._device.start()
 
     def get(self) -> Samples | None:
         """The next 20 ms, silence where the microphone has nothing; None at the end."""
@@ -133,39 +127,14 @@ class Microphone:
                 return
             self._closed = True
             self._changed.notify_all()
-        self._watch.join()
+        self._device.close()
 
     def _deliver(self, samples: Samples, heard_at: float) -> None:
         with self._changed:
-            self._heard_at = time.monotonic()
+            self._device.used()
             if self._clock.running:
                 self._alignment.put(samples, heard_at - self._clock.start_s)
                 self._changed.notify_all()
-
-    def _watch_device(self) -> None:
-        """Notice that the microphone is gone, and get it back."""
-        while True:
-            with self._changed:
-                if self._changed.wait_for(lambda: self._closed, _REOPEN_EVERY_S):
-                    break
-                silent_s = time.monotonic() - self._heard_at
-            if silent_s < _SILENT_S and self._device.alive():
-                if self._lost:
-                    self._lost = False
-                    logger.warning("the microphone is back")
-                continue
-            self._open_again()
-        self._device.close()
-
-    def _open_again(self) -> None:
-        if not self._lost:
-            self._lost = True
-            logger.warning("the microphone is gone: the call goes on without it until it is back")
-        self._device.close()
-        try:
-            self._device = self._card.record(self._name, self._deliver)
-        except MediaError as error:
-            logger.debug("%s", error)
 
 
 @dataclass(frozen=True, slots=True)

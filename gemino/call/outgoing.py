@@ -1,15 +1,12 @@
 """Everything one peer sends: a source's tracks, its codec, its references, its rate."""
 
 import logging
-from dataclasses import replace
 
 from aiortc import RTCPeerConnection, RTCRtpSender
 
 from gemino.call.adaptation import Adaptation
 from gemino.call.album import Album
-from gemino.call.audio import OpusSlot
 from gemino.call.options import PeerOptions
-from gemino.call.opus import Samples
 from gemino.call.payload import (
     agreed_codec,
     fill_encoder_slot,
@@ -22,11 +19,10 @@ from gemino.call.recorder import LogRow
 from gemino.call.references import ReferenceSender
 from gemino.call.sender import PictureSender
 from gemino.call.slot import LrSlot
-from gemino.call.sound_copies import CopyPolicy
-from gemino.call.sound_format import SoundWish, expected_loss
 from gemino.call.sources import Feed
+from gemino.call.speaking import Speaking
 from gemino.call.stats import Counters
-from gemino.call.tracks import AudioTrack, SourceFrame, VideoTrack
+from gemino.call.tracks import SourceFrame, VideoTrack
 from gemino.config import EncoderConfig, LrCodec, first_reference_bytes
 from gemino.errors import CallError, GeminoError
 from gemino.frames import Frame
@@ -38,7 +34,6 @@ from gemino.wire import (
     ReferenceAck,
     ReferenceHave,
     ReferenceWish,
-    SoundTime,
     Stats,
 )
 from gemino.zoo import find
@@ -80,21 +75,13 @@ class Outgoing:
         self._hopes = self._album is not None
         keep_log = options.frame_log is not None
         self.video = VideoTrack(feed.pictures, feed.clock, keep_log=keep_log)
-        self._displays, self._listeners = options.displays, options.listeners
+        self._displays = options.displays
         self.video.watch = self._show_self
         self._lr = LrSlot(self._pictures.encode, codec)
-        settings = media.sound.settings(media.kbps)
-        self._opus = OpusSlot(settings)
-        self._copies = CopyPolicy(settings)
-        self.audio: AudioTrack | None = None
-        if feed.sound is not None:
-            self.audio = AudioTrack(feed.sound, feed.clock, settings.packet_ms)
-            self.audio.watch = self._hear_self
+        self.sound = Speaking(feed, media.sound.settings(media.kbps), options.listeners)
         self._video_sender: RTCRtpSender | None = None
-        self._audio_sender: RTCRtpSender | None = None
         self._ended_at: float | None = None
         self._told_at: float | None = None
-        self._told_sound = False
         self._told_state = MediaState(sends_picture=True, sends_sound=True)
         self._reported = (0, 0)
         self._sends_references = True
@@ -110,24 +97,7 @@ class Outgoing:
         """Add the tracks, with our encoders in the stock senders' slots."""
         self._video_sender = connection.addTrack(self.video)
         fill_encoder_slot(self._video_sender, self._lr)
-        if self.audio is not None:
-            self._audio_sender = connection.addTrack(self.audio)
-            fill_encoder_slot(self._audio_sender, self._opus)
-
-    def agree_on_sound(self, wish: SoundWish) -> None:
-        """Code sound as the other peer wants it, within our options; before media flows."""
-        settings = wish.applied(self._opus.settings)
-        if settings.kbps < self._opus.settings.kbps:
-            logger.info("the other peer asks for at most %g kbps of sound", settings.kbps)
-        self._opus.settings = settings
-        self._copies = CopyPolicy(settings, known=wish.copies)
-        if self.audio is not None:
-            self.audio.packet_ms = settings.packet_ms
-
-    def on_sound_loss(self, lost: float) -> None:
-        """Take what the other peer reports (RTCP): the share of sound packets lost, 0..1."""
-        settings, self._opus.copies = self._copies.report(lost)
-        self._opus.settings = replace(settings, loss_percent=expected_loss(lost))
+        self.sound.attach(connection)
 
     @property
     def codec(self) -> LrCodec:
@@ -172,8 +142,7 @@ class Outgoing:
     def mute(self, on: bool) -> None:
         """Let the other side hear nothing, or hear us again."""
         self.counters.sound_off = on
-        if self.audio is not None:
-            self.audio.muted = on
+        self.sound.mute(on)
 
     def hide(self, on: bool) -> None:
         """Let the other side see no more of the source than it has seen, or see it again."""
@@ -189,10 +158,7 @@ class Outgoing:
             raise CallError("what was sent has ended: call again to send something else")
         before, self._feed = self._feed, feed
         self.video.switch(feed.pictures, feed.clock)
-        if self.audio is not None:
-            self.audio.switch(feed.sound)
-        elif feed.sound is not None:
-            logger.warning("this call began without sound: that of the new source is not sent")
+        self.sound.switch(feed)
         before.close()
 
     def on_loss(self, packets_lost: int) -> None:
@@ -218,8 +184,7 @@ class Outgoing:
 
     def finished(self, now: float) -> bool:
         """All of the source has been sent, and what was lost had time to be sent again."""
-        tracks = (self.video, self.audio)
-        if any(track is not None and track.readyState == "live" for track in tracks):
+        if self.video.readyState == "live" or self.sound.live:
             return False
         if self._ended_at is None:
             self._ended_at = now
@@ -228,7 +193,7 @@ class Outgoing:
     def messages(self, now: float) -> list[Message]:
         """What is to be said now: pieces of references, and when frames were taken."""
         counters = self.counters
-        counters.audio_bytes = self._opus.payload_bytes
+        counters.audio_bytes = self.sound.payload_bytes
         counters.frames_dropped = self.video.dropped
         made = self._pictures.take_references()
         for reference in made if self._sends_references else ():
@@ -271,10 +236,6 @@ class Outgoing:
         self._feed.close()
         self._pictures.close()
 
-    def _hear_self(self, samples: Samples, taken_s: float) -> None:
-        for listener in self._listeners:
-            listener.hear_self(samples, taken_s)
-
     def _hope(self, first: Frame) -> None:
         """Offer what former calls have of a picture like the first, before any other reference."""
         if self._album is not None and self._hopes:
@@ -301,21 +262,16 @@ class Outgoing:
         messages: list[Message] = []
         start_us = round(self.clock.start_s * 1e6)
         if self._told_at is None or now - self._told_at >= _CAPTURE_TIME_EVERY_S:
-            offset = _offset(self._video_sender, self._lr.first)
+            offset = self._timestamp_offset()
             if offset is not None and self.video.latest is not None:
                 index, time_s = self.video.latest
                 timestamp = (offset + round(time_s * 90_000)) % (1 << 32)
                 messages.append(CaptureTime(timestamp, index, start_us + round(time_s * 1e6)))
                 self._told_at = now
-        if not self._told_sound:
-            offset = _offset(self._audio_sender, self._opus.first)
-            if offset is not None:
-                messages.append(SoundTime(offset, start_us))
-                self._told_sound = True
+        messages += self.sound.time()
         return messages
 
-
-def _offset(sender: RTCRtpSender | None, first: tuple[bytes, int] | None) -> int | None:
-    if sender is None or first is None:
-        return None
-    return timestamp_offset(sender, first)
+    def _timestamp_offset(self) -> int | None:
+        if self._video_sender is None or self._lr.first is None:
+            return None
+        return timestamp_offset(self._video_sender, self._lr.first)
