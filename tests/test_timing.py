@@ -33,7 +33,7 @@ from gemino.zoo import find
 pytestmark = pytest.mark.timeout(300)  # processes start slowly on a busy machine
 
 STAGES = [
-    *("prepare", "shrink evenly", "foveate", "LR encode", "LR decode", "straighten"),
+    *("prepare", "shrink", "fovea: shrink", "LR encode", "LR decode", "fovea: straighten"),
     *("align half", "band warp", "draw half", "compose", "whole synthesis", "end to end"),
     *("reference: still encode", "reference: still decode", "reference: encode features"),
     *("VP8 256 encode and decode", "bicubic upsampling"),
@@ -118,7 +118,7 @@ def test_the_markdown_holds_what_the_json_holds(folder: Path, record: dict[str, 
 def test_the_profile_is_a_chrome_trace_with_our_stages(folder: Path) -> None:
     trace = json.loads((folder / "trace.json").read_text())
     names = {event.get("name") for event in trace["traceEvents"]}
-    assert {"foveate", "LR encode", "align half", pipeline.END_TO_END} <= names
+    assert {"shrink", "LR encode", "align half", pipeline.END_TO_END} <= names
 
 
 def test_both_runtimes_show_their_parts(tmp_path: Path) -> None:

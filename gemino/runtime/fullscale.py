@@ -32,13 +32,15 @@ class Detail:
         size = self.picture.shape[0]
         way = cv2.INTER_AREA if self.lr.shape[0] > size else cv2.INTER_LINEAR
         upsampled = cv2.resize(self.lr.astype(np.float32), (size, size), interpolation=way)
-        return np.asarray(cv2.subtract(self.picture, upsampled, dtype=cv2.CV_32F), np.float32)
+        # Converted first: OpenCV's subtract takes twenty times as long for two types at once.
+        band = self.picture.astype(np.float32)
+        return np.subtract(band, upsampled, out=band)
 
 
 class Bands:
     """The bands of the references in use; several threads may ask.
 
-    At 1024 px one takes 12.6 MB and 4 ms to make, so that those of all references are not kept.
+    At 1024 px one takes 12.6 MB, and little time to make, so that those of all references are not kept.
     """
 
     def __init__(self) -> None:

@@ -65,7 +65,7 @@ def run(case: Case, told: Callable[[float], None] | None = None) -> Record:
         timings = measure([*ours, *rivals, *limits], case.seconds, told)
         if case.trace is not None:
             _write_trace(case.trace, ours)
-    counted = cost(files.config, case.output_px, pipeline.LR_PX)
+    counted = cost(files.config, case.output_px, pipeline.RUNG.size_px)
     return {
         **_facts(case, files, subject, counted),
         "peak_rss_mb": peak_mb,

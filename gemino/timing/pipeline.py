@@ -11,20 +11,20 @@ from itertools import cycle
 import cv2
 import numpy as np
 
-from gemino.config import Fovea, Rung
+from gemino.config import Fovea, Rung, Sampling
 from gemino.decoder import Decoder
 from gemino.frames import Frame, prepare, resize
 from gemino.runtime import Synthesizer
-from gemino.sampling import STRAIGHTENED, shrink, straighten
+from gemino.sampling import shrink, straighten
 from gemino.timing.stopwatch import Stage
 from gemino.timing.subject import Subject
 from gemino.video.lr import LrDecoder, LrEncoder
 from gemino.video.reference import PictureEncoder, decode_picture
 
-RUNG = Rung("av1", 128, 12.0, Fovea(16, 12, 5))
+RUNG = Rung("av1", 128, 12.0)
 """The LR stream of a call at 15 kbps."""
-LR_PX = STRAIGHTENED * RUNG.size_px
-"""Side of what the network sees of it."""
+_FOVEA = Fovea(16, 12, 5)
+"""Of the stages that only `--fovea` has."""
 WHOLE = "whole synthesis"
 BICUBIC = "bicubic upsampling"
 END_TO_END = "end to end"
@@ -61,22 +61,23 @@ def codec_stages(subject: Subject) -> list[Stage]:
     picture = prepare(next(frames), size)
     synthesizer.add_reference(picture)
     small = shrink(picture, RUNG.sampling)
-    even = straighten(small, RUNG.fovea)
+    foveated = Sampling(RUNG.size_px, _FOVEA)
+    bent = shrink(picture, foveated)
     small_ones = cycle([shrink(prepare(next(frames), size), RUNG.sampling) for _ in range(4)])
     link = _Link(RUNG)
     coded = PictureEncoder(24 * size).encode(picture)
-    synthesizer.synthesize(even, RUNG.sampling, _BITS)  # its sampling is known from here on
+    synthesizer.synthesize(small, RUNG.sampling, _BITS)  # its sampling is known from here on
     on_gpu = subject.device.type != "cpu"
-    parts = subject.parts(even, RUNG.sampling, _BITS)
+    parts = subject.parts(small, RUNG.sampling, _BITS)
     return [
         Stage("prepare", lambda: prepare(next(frames), size)),
-        Stage("shrink evenly", lambda: resize(picture, RUNG.size_px)),
-        Stage("foveate", lambda: shrink(picture, RUNG.sampling)),
+        Stage("shrink", lambda: shrink(picture, RUNG.sampling)),
+        Stage("fovea: shrink", lambda: shrink(picture, foveated)),
         Stage("LR encode", lambda: link.send(next(small_ones))),
         Stage("LR decode", link.receive),
-        Stage("straighten", lambda: straighten(small, RUNG.fovea)),
+        Stage("fovea: straighten", lambda: straighten(bent, _FOVEA)),
         *(Stage(name, call, on_gpu) for name, call in parts.items()),
-        Stage(WHOLE, lambda: synthesizer.synthesize(even, RUNG.sampling, _BITS)),
+        Stage(WHOLE, lambda: synthesizer.synthesize(small, RUNG.sampling, _BITS)),
         Stage(END_TO_END, _EndToEnd(synthesizer, frames)),
         Stage(
             "reference: still encode",
@@ -96,7 +97,7 @@ def rival_stages(output_px: int) -> list[Stage]:
     """What the same picture costs otherwise: VP8 at full size, and cubic upsampling."""
     frames = camera()
     full = cycle([prepare(next(frames), output_px) for _ in range(4)])
-    even = resize(next(full), LR_PX)
+    even = resize(next(full), RUNG.size_px)
     link = _Link(Rung("vp8", output_px, _VPX_KBPS))
 
     def there_and_back() -> Frame:
