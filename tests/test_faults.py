@@ -16,7 +16,7 @@ from gemino.call.options import MediaOptions, PeerOptions
 from gemino.call.peer import Interrupted, Peer
 from gemino.call.signaling import SignalingClient
 from gemino.call.sources import PatternSource
-from gemino.cli.connectivity import options as ice_options
+from gemino.cli.connectivity import Ice
 from gemino.errors import (
     CallError,
     DtlsError,
@@ -204,7 +204,7 @@ async def test_no_path_is_an_ice_error_that_says_what_to_try(
     monkeypatch.setattr(candidates, "_ANSWER_S", 0.5)
     for name in ("send_stun", "datagram_received"):
         monkeypatch.setattr(aioice.ice.StunProtocol, name, lambda *_: None)
-    ice = ice_options(["stun:127.0.0.1:9"], None, None, None, "all", loopback=False)
+    ice = Ice(servers=["stun:127.0.0.1:9"]).options(loopback=False)
     async with SignalingServer() as server:
         error = await failure(
             make_peer(server.url, ice=ice),
@@ -262,22 +262,18 @@ async def test_a_name_that_cannot_be_looked_up_is_left_out(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ((["stun:x"], None, None, None, "all"), "--loopback stays on this machine"),
-        (([], None, None, None, "relay"), "--loopback stays on this machine"),
-    ],
+    "asked", [Ice(servers=["stun:x"]), Ice(policy="relay")], ids=["server", "policy"]
 )
-def test_a_loopback_call_asks_no_servers(arguments: Any, said: str) -> None:
-    with pytest.raises(CallError, match=said):
-        ice_options(*arguments, loopback=True)
+def test_a_loopback_call_asks_no_servers(asked: Ice) -> None:
+    with pytest.raises(CallError, match="--loopback stays on this machine"):
+        asked.options(loopback=True)
 
 
 def test_a_secret_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text(" \n")
     for name, said in (("none", "cannot be read"), ("empty", "is empty")):
         with pytest.raises(CallError, match=said):
-            ice_options(["turn:x"], tmp_path / name, None, None, "all", loopback=False)
+            Ice(servers=["turn:x"], turn_secret=tmp_path / name).options(loopback=False)
 
 
 @pytest.mark.parametrize("how", ["stopped", "cancelled"])

@@ -330,9 +330,9 @@ def test_who_listens_tells_the_other_side_of_servers_but_no_lasting_secret(tmp_p
     secret.write_bytes(SECRET + b"\n")
     urls = ["stun:one.test", "turn:two.test"]
     for file, names in ((None, urls[:1]), (secret, urls)):
-        told = connectivity.told(urls, file)
+        told = connectivity.Ice(servers=urls, turn_secret=file).told()
         assert told is not None
         assert list(told.urls) == names
         assert meeting.own_server("127.0.0.1", 0, local=True, told=told).told is told
         assert SECRET.decode() not in str(told.describe(0.0))
-    assert connectivity.told(None, None) is None
+    assert connectivity.Ice().told() is None

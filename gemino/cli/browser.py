@@ -40,7 +40,7 @@ def check(browser: str | None, *, others: bool, loopback: bool) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """What the page lends to the call."""
+    """What the page lends to the call: where pictures and sound come from, and go to."""
 
     source: "Source | None" = None
     displays: "tuple[Display, ...]" = ()

@@ -28,26 +28,18 @@ def new_app(help_text: str) -> typer.Typer:
 class Command(TyperCommand):
     """A command whose help shows no type beside an option that takes no value.
 
-    panels: headings in the help, and the options below each, in this order.
+    --help stands in the panel of the option before it.
     """
 
-    panels: ClassVar[Mapping[str, Sequence[str]]] = {}
-
     def get_params(self, ctx: Any) -> list[Any]:
-        places = [(name, heading) for heading, names in self.panels.items() for name in names]
-        order = {name: at for at, (name, _) in enumerate(places)}
-        headings = dict(places)
         params: list[Any] = super().get_params(ctx)
         for param in params:
             if getattr(param, "is_flag", False):
                 param.metavar = ""
-            if (heading := headings.get(_long_name(param))) is not None:
-                param.rich_help_panel = heading
-        return sorted(params, key=lambda param: order.get(_long_name(param), len(order)))
-
-
-def _long_name(param: Any) -> str:
-    return max(param.opts, key=len, default="")
+        *options, shows_help = params
+        if options:
+            shows_help.rich_help_panel = getattr(options[-1], "rich_help_panel", None)
+        return params
 
 
 class OptionalValues(Command):

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from gemino.cli import sound
 from gemino.cli.console import refuse_same
 from gemino.errors import CallError, MediaError
 
@@ -16,57 +18,110 @@ if TYPE_CHECKING:
     from gemino.call.peer import Peer
     from gemino.gallery import Gallery
 
-Show = Annotated[
-    bool,
-    typer.Option("--show", help="A window on the call; q ends it, f fills the screen."),
-]
-Record = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE.mp4", help="Write the call: both pictures, both people's sound."),
-]
-
-VirtualCamera = Annotated[
-    bool,
-    typer.Option("--virtual-camera", help="Be a camera for other programs: the other side's face."),
-]
-
 OWN_GALLERY = ""
-GalleryFolder = Annotated[
-    str | None,
-    typer.Option(
-        "--gallery",
-        metavar="[FOLDER]",
-        help="Keep references, encrypted, so that the next call is sharp at once: your own gallery,"
-        " or one in a folder.",
-    ),
-]
 
 
-def open_gallery(folder: str | None) -> "Gallery | None":
-    """The gallery that is asked for; raises MediaError where it cannot be used."""
-    from gemino.gallery import Gallery, default_folder, default_key
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is seen, heard and kept of a call."""
 
-    if folder is None:
-        return None
-    return Gallery(default_folder() if folder == OWN_GALLERY else Path(folder), default_key())
+    heading: ClassVar[str] = "What is seen, heard and kept"
+
+    show: Annotated[
+        bool, typer.Option("--show", help="A window on the call; q ends it, f fills the screen.")
+    ] = False
+    speaker: sound.Speakers = None
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write what is received: .mp4, .mkv."),
+    ] = None
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.mp4", help="Write the call: both pictures, both people's sound."
+        ),
+    ] = None
+    gallery: Annotated[
+        str | None,
+        typer.Option(
+            "--gallery",
+            metavar="[FOLDER]",
+            help="Keep references, encrypted, so that the next call is sharp at once: your own"
+            " gallery, or one in a folder.",
+        ),
+    ] = None
+    virtual_camera: Annotated[
+        bool,
+        typer.Option(
+            "--virtual-camera", help="Be a camera for other programs: the other side's face."
+        ),
+    ] = False
+
+    def check(self, *, loopback: bool) -> None:
+        """Raise an error for outputs that cannot be, before anything starts."""
+        if self.output is not None:
+            check_writable(self.output, (".mp4", ".mkv"))
+        if self.virtual_camera and loopback:
+            raise CallError("--virtual-camera is for calls of two: leave --loopback out")
+        if self.gallery is not None and loopback:
+            raise CallError("--gallery is for calls of two: leave --loopback out")
+        if self.record is None:
+            return
+        if loopback:
+            raise CallError(
+                "--record is for calls of two: with --loopback, -o FILE has what is shown"
+            )
+        if self.record.suffix != ".mp4":
+            raise MediaError(f"{self.record}: a call is recorded as .mp4; name it so")
+        _check_folder(self.record)
+
+    def open_gallery(self) -> "Gallery | None":
+        """The gallery that is asked for; raises MediaError where it cannot be used."""
+        from gemino.gallery import Gallery, default_folder, default_key
+
+        if self.gallery is None:
+            return None
+        own = self.gallery == OWN_GALLERY
+        return Gallery(default_folder() if own else Path(self.gallery), default_key())
+
+    @contextlib.contextmanager
+    def opened(self, size_px: int, *, both: bool) -> Iterator[tuple["Display", ...]]:
+        """The displays that are asked for; raises MediaError where one cannot be had.
+
+        both: our own pictures are recorded too.
+        """
+        from gemino.call.movie import CallMovie
+        from gemino.call.virtual_camera import VirtualCamera
+        from gemino.call.window import Window
+
+        with contextlib.ExitStack() as stack:
+            displays: list[Display] = []
+            if self.show:
+                window = Window(size_px)
+                stack.callback(window.close)
+                displays.append(window)
+            if self.virtual_camera:
+                camera = VirtualCamera(size_px)
+                stack.callback(camera.close)
+                displays.append(camera)
+                typer.echo(f"the other side can be seen as the camera {camera.device}", err=True)
+            if self.record is not None:
+                movie = CallMovie(self.record, size_px, both=both)
+                stack.callback(movie.close)
+                displays.append(movie)
+            yield tuple(displays)
 
 
-def check(
-    loopback_clip: str | None, record: Path | None, gallery: str | None, *, virtual_camera: bool
-) -> None:
-    """Raise an error for outputs that cannot be, before anything starts."""
-    if virtual_camera and loopback_clip is not None:
-        raise CallError("--virtual-camera is for calls of two: leave --loopback out")
-    if gallery is not None and loopback_clip is not None:
-        raise CallError("--gallery is for calls of two: leave --loopback out")
-    if record is None:
-        return
-    if loopback_clip is not None:
-        raise CallError("--record is for calls of two: with --loopback, -o FILE has what is shown")
-    if record.suffix != ".mp4":
-        raise MediaError(f"{record}: a call is recorded as .mp4; name it so")
-    if not record.parent.is_dir():
-        raise MediaError(f"{record}: there is no folder {record.parent}; make it first")
+def check_writable(path: Path, kinds: tuple[str, ...]) -> None:
+    """Say now, not after the call, that a file cannot be written; raises MediaError."""
+    if path.suffix not in kinds:
+        raise MediaError(f"{path}: cannot write this kind of file; name it {kinds[0]}")
+    _check_folder(path)
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise MediaError(f"{path}: there is no folder {path.parent}; make it first")
 
 
 def check_apart(clip: Path | None, written: Sequence[Path | None]) -> None:
@@ -80,36 +135,6 @@ def check_apart(clip: Path | None, written: Sequence[Path | None]) -> None:
         if path.resolve() in seen:
             raise MediaError(f"{path}: is named twice; write to another file")
         seen.add(path.resolve())
-
-
-@contextlib.contextmanager
-def opened(
-    size_px: int, *, show: bool, record: Path | None, both: bool, virtual_camera: bool
-) -> Iterator[tuple["Display", ...]]:
-    """The displays that are asked for; raises MediaError where one cannot be had.
-
-    both: our own pictures are recorded too.
-    """
-    from gemino.call import virtual_camera as cameras
-    from gemino.call.movie import CallMovie
-    from gemino.call.window import Window
-
-    with contextlib.ExitStack() as stack:
-        displays: list[Display] = []
-        if show:
-            window = Window(size_px)
-            stack.callback(window.close)
-            displays.append(window)
-        if virtual_camera:
-            camera = cameras.VirtualCamera(size_px)
-            stack.callback(camera.close)
-            displays.append(camera)
-            typer.echo(f"the other side can be seen as the camera {camera.device}", err=True)
-        if record is not None:
-            movie = CallMovie(record, size_px, both=both)
-            stack.callback(movie.close)
-            displays.append(movie)
-        yield tuple(displays)
 
 
 def steer(peer: "Peer", loop: asyncio.AbstractEventLoop) -> None:

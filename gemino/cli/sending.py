@@ -1,0 +1,79 @@
+"""The options about what is sent: a camera's pictures or a clip's, and their sound."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
+
+from gemino.cli import browser as page
+from gemino.cli import sound
+from gemino.errors import CallError
+
+if TYPE_CHECKING:
+    from gemino.call.sources import Source
+
+FIRST_CAMERA, NO_CLIP = "0", ""
+_LIST = "list"
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What is sent."""
+
+    heading: ClassVar[str] = "What is sent"
+
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[N|PATH|list]",
+            help="Send what a camera sees: the first, the Nth from 0, a device; list: names them.",
+        ),
+    ] = None
+    mic: sound.Mic = None
+    clip: Annotated[
+        Path | None, typer.Option("--input", metavar="CLIP", help="Send this clip.")
+    ] = None
+    loop: Annotated[bool, typer.Option("--loop", help="Send the clip again and again.")] = False
+    test_pattern: Annotated[
+        bool, typer.Option("--test-pattern", help="Send a moving test picture.")
+    ] = False
+    browser: page.Browser = None
+
+    @property
+    def lists_cameras(self) -> bool:
+        return self.camera == _LIST
+
+    def source(self, loopback_clip: str | None) -> "Source | None":
+        """What a peer is to send; raises CallError where it is two things at once."""
+        from gemino.call.camera import CameraSource
+        from gemino.call.devices import check_camera
+        from gemino.call.sources import ClipSource, PatternSource
+
+        sources = (self.clip is not None) + (self.camera is not None) + self.test_pattern
+        if loopback_clip == NO_CLIP and (not self.test_pattern or sources > 1 or self.loop):
+            raise CallError("--loopback needs a clip to send, or --test-pattern alone")
+        if loopback_clip and sources:
+            raise CallError("--loopback CLIP sends that clip: name no other source")
+        if sources > 1:
+            raise CallError("send one of --camera, --input and --test-pattern")
+        if self.loop and self.clip is None and loopback_clip is None:
+            raise CallError("--loop goes with --input CLIP")
+        if self.camera is not None:
+            check_camera(self.camera)
+            return CameraSource(self.camera)
+        if self.clip is not None:
+            return ClipSource(self.clip, self.loop)
+        return PatternSource() if self.test_pattern else None
+
+
+def print_cameras() -> None:
+    """Name the cameras of this machine."""
+    from gemino.call.devices import list_cameras
+
+    cameras = list_cameras()
+    for camera in cameras:
+        sizes = ", ".join(f"{width}x{height}" for width, height in camera.sizes)
+        typer.echo(f"{camera.device}  {camera.name}  {sizes or 'sizes not told'}")
+    if not cameras:
+        typer.echo("no camera is connected; --input FILE sends a clip, --test-pattern a picture")
