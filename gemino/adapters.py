@@ -3,8 +3,10 @@
 A personal adapter is a folder with `adapter.safetensors` (and a card and pictures for people). Its
 tensors are float16, NAME.up, NAME.down and NAME.shift for each convolution NAME that it changes
 (`gemino.nn.adapter`), and `likeness` [n, 128], by which its owner's face is known
-(`gemino.identity`); its metadata hold `format`, `name` of the person, and `base` and
-`base_sha256`, name and checksum of the weights that it was trained on. On others it means nothing.
+(`gemino.identity`); its metadata hold `format`, `name` of the person, `base` and `base_sha256`,
+name and checksum of the weights that it was trained on, for on others it means nothing, and
+`serves`: at which sizes it drew better than they do (`512:128` is pictures of 512 px from LR
+pictures of 128). At others it is not used.
 It may come from a peer: size, header, shapes and values are bounded here, whether they fit the
 network is checked where they meet it. This module knows nothing of torch.
 """
@@ -12,9 +14,10 @@ network is checked where they meet it. This module knows nothing of torch.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +29,7 @@ from gemino.identity import FEATURES, MAX_KEPT
 
 MAX_ADAPTER_BYTES = 500_000
 FILE = "adapter.safetensors"
-FORMAT = "gemino-adapter-1"
+FORMAT = "gemino-adapter-2"
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_TENSORS = 512
 _BY_HASH = "sha256:"
@@ -34,22 +37,31 @@ _LEAST_DIGITS = 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TENSOR = re.compile(r"[a-z0-9_.]{1,96}\.(up|down|shift)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SERVES = re.compile(r"([1-9][0-9]{1,3}:[1-9][0-9]{1,3})( [1-9][0-9]{1,3}:[1-9][0-9]{1,3}){0,63}")
 _LIKENESS = "likeness"
 _MOST = 64.0  # of any value; honest ones are below 4
+
+
+class Size(NamedTuple):
+    """Of pictures drawn, and of the LR pictures that they are drawn from, px."""
+
+    output_px: int
+    lr_px: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AdapterFile:
     """An adapter that was read. name: the person's. base, base_sha256: the weights it is for.
 
-    sha256: of the file. tensors: float16, by name. likeness: float16 [n, 128], of the person's
-    face.
+    sha256: of the file. serves: where it drew better than those weights alone. tensors: float16,
+    by name. likeness: float16 [n, 128], of the person's face.
     """
 
     name: str
     base: str
     base_sha256: str
     sha256: str
+    serves: frozenset[Size]
     tensors: Mapping[str, NDArray[np.float16]] = field(repr=False)
     likeness: NDArray[np.float16] = field(repr=False)
 
@@ -134,6 +146,9 @@ def parse(data: bytes) -> AdapterFile:
     name, base, sha256 = (metadata.get(key, "") for key in ("name", "base", "base_sha256"))
     if not (_NAME.fullmatch(name) and _NAME.fullmatch(base) and _SHA256.fullmatch(sha256)):
         raise ModelError("does not say whose adapter it is and for which weights")
+    serves = metadata.get("serves", "")
+    if not _SERVES.fullmatch(serves):
+        raise ModelError("does not say at which sizes it serves; fetch or train it again")
     try:
         tensors = load(data)
     except (SafetensorError, KeyError, ValueError, TypeError) as exc:
@@ -151,7 +166,8 @@ def parse(data: bytes) -> AdapterFile:
         if not np.isfinite(values).all() or np.abs(values).max() > _MOST:
             raise ModelError(f"holds values in {key} that no training gives; train it again")
     digest = hashlib.sha256(data).hexdigest()
-    return AdapterFile(name, base, sha256, digest, tensors, likeness)
+    sizes = frozenset(Size(*map(int, pair.split(":"))) for pair in serves.split(" "))
+    return AdapterFile(name, base, sha256, digest, sizes, tensors, likeness)
 
 
 def _is_likeness(values: NDArray[np.generic]) -> bool:
@@ -168,6 +184,7 @@ def to_bytes(
     base_sha256: str,
     tensors: Mapping[str, NDArray[np.floating]],
     likeness: NDArray[np.floating],
+    serves: Iterable[Size],
 ) -> bytes:
     """`tensors`, trained on the model `base`, as a file that `parse` reads.
 
@@ -181,6 +198,7 @@ def to_bytes(
         "name": name,
         "base": base,
         "base_sha256": base_sha256,
+        "serves": " ".join(f"{size.output_px}:{size.lr_px}" for size in sorted(serves)),
     }
     whole = {**tensors, _LIKENESS: likeness}
     halves = {key: np.ascontiguousarray(x, np.float16) for key, x in sorted(whole.items())}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gemino.adapters import MAX_ADAPTER_BYTES, find, parse, to_bytes
+from gemino.adapters import MAX_ADAPTER_BYTES, Size, find, parse, to_bytes
 from gemino.config import ModelConfig
 from gemino.errors import ModelError
 from gemino.nn.adapter import (
@@ -32,6 +32,7 @@ from tiny_model import write_tiny_model
 SIDE, LR = 128, 64
 FACE = np.eye(2, 128, dtype=np.float32)
 """The likeness of somebody who cannot be."""
+SIZES = {Size(512, 128), Size(256, 64)}
 
 
 @pytest.fixture(scope="module")
@@ -187,12 +188,13 @@ def test_a_file_says_whose_it_is_and_for_which_weights(
     network: GeminoNet, base: ModelFiles, tmp_path: Path
 ) -> None:
     wanted = arrays(an_adapter(network, 1))
-    data = to_bytes("me", "tiny", base.sha256, wanted, FACE)
+    data = to_bytes("me", "tiny", base.sha256, wanted, FACE, SIZES)
     (tmp_path / "me").mkdir()
     (tmp_path / "me" / "adapter.safetensors").write_bytes(data)
     for place in (tmp_path / "me", tmp_path / "me" / "adapter.safetensors"):
         found = find(place)
         assert (found.name, found.base, found.base_sha256) == ("me", "tiny", base.sha256)
+        assert found.serves == SIZES
         assert found.tensors.keys() == wanted.keys()
         for key, values in found.tensors.items():
             np.testing.assert_allclose(values, wanted[key], atol=2e-3)
@@ -202,7 +204,7 @@ def test_a_file_says_whose_it_is_and_for_which_weights(
 
 
 def test_every_shortened_file_is_refused(network: GeminoNet, base: ModelFiles) -> None:
-    data = to_bytes("me", "tiny", base.sha256, arrays(an_adapter(network, 1)), FACE)
+    data = to_bytes("me", "tiny", base.sha256, arrays(an_adapter(network, 1)), FACE, SIZES)
     for length in [*range(0, 600, 7), *range(600, len(data), 997), len(data) - 1]:
         with pytest.raises(ModelError):
             parse(data[:length])
@@ -219,7 +221,7 @@ def test_no_bytes_do_worse_than_being_refused(data: bytes) -> None:
 
 def forged(base: ModelFiles, network: GeminoNet, metadata: dict[str, str]) -> bytes:
     """A good file with other words in its header."""
-    data = to_bytes("me", "tiny", base.sha256, arrays(an_adapter(network, 1)), FACE)
+    data = to_bytes("me", "tiny", base.sha256, arrays(an_adapter(network, 1)), FACE, SIZES)
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     header["__metadata__"].update(metadata)
@@ -235,6 +237,11 @@ def test_forged_headers_are_refused(network: GeminoNet, base: ModelFiles) -> Non
         {"name": ""},
         {"base_sha256": "abc"},
         {"base": "a\nb"},
+        {"serves": ""},
+        {"serves": "512"},
+        {"serves": "512:128,256:128"},
+        {"serves": " ".join(["512:128"] * 65)},
+        {"serves": "512:128 0:0"},
     ):
         with pytest.raises(ModelError):
             parse(forged(base, network, metadata))
@@ -253,14 +260,14 @@ def test_what_no_training_gives_is_refused(base: ModelFiles) -> None:
     ]
     for tensors, said in cases:
         with pytest.raises(ModelError, match=said):
-            to_bytes("me", "tiny", base.sha256, tensors, FACE)
+            to_bytes("me", "tiny", base.sha256, tensors, FACE, SIZES)
 
 
 def test_a_file_must_say_whose_face_it_is_for(network: GeminoNet, base: ModelFiles) -> None:
     changes = arrays(an_adapter(network, 1))
     for face in (FACE * 2, FACE[:, :64], FACE[0], np.eye(17, 128), FACE[:0], FACE * np.nan):
         with pytest.raises(ModelError, match="whose face"):
-            to_bytes("me", "tiny", base.sha256, changes, face)
+            to_bytes("me", "tiny", base.sha256, changes, face, SIZES)
 
 
 def test_a_missing_adapter_says_how_to_make_one(tmp_path: Path) -> None:

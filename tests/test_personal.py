@@ -12,6 +12,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from gemino import adapters
+from gemino.adapters import Size
 from gemino.cli.main import main
 from gemino.config import ModelConfig
 from gemino.errors import MediaError, ModelError
@@ -96,7 +97,10 @@ def test_a_video_becomes_an_adapter_also_when_interrupted(
     assert (files.adapter.name, files.adapter.base) == ("me", "noisy")
     assert (written / adapters.FILE).stat().st_size < 50_000
     card = (written / "card.md").read_text()
-    assert "av1, 128 px, 8 kbps" in card
+    assert "| as filmed, 128 px | av1, 128 px, 8 kbps |" in card
+    assert "| in another light, 128 px | av1, 128 px, 14 kbps |" in card
+    assert files.adapter.serves == result.verdict.serves
+    assert files.adapter.serves <= {Size(128, lr_px) for lr_px in (64, 128, 192, 256)}
     assert files.adapter.sha256 in card
     for picture in ("before-after.png", "contact.png"):
         assert (written / picture).stat().st_size > 5_000
@@ -170,7 +174,7 @@ def test_only_a_model_itself_is_personalized(home: Path) -> None:
     files = find(home / "noisy")
     tensors = {"generator.up8.up": torch.zeros(64, 1).numpy()}
     tensors["generator.up8.down"] = torch.zeros(1, 20, 1, 1).numpy()
-    data = adapters.to_bytes("you", "noisy", files.sha256, tensors, np.eye(1, 128))
+    data = adapters.to_bytes("you", "noisy", files.sha256, tensors, np.eye(1, 128), {Size(128, 64)})
     (home / "you.safetensors").write_bytes(data)
     adapted = f"{home / 'noisy'}+{home / 'you.safetensors'}"
     with pytest.raises(ModelError, match="no adapter"):

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from gemino import adapters
+from gemino.adapters import Size
 from gemino.cli.main import main
-from gemino.config import Sampling
+from gemino.config import Fovea, Sampling
 from gemino.errors import ModelError
 from gemino.faces import shipped
 from gemino.frames import prepare
@@ -25,6 +26,8 @@ from gemino.runtime.guarded import GuardedSynthesizer
 from gemino.runtime.torch_runtime import TorchSynthesizer, load_network
 from gemino.zoo import DEFAULT_MODEL, ModelFiles, adapted, find
 from training_clips import ADDRESS, WEBCAM, write_talk
+
+SIZES = {Size(256, 128)}
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -52,7 +55,9 @@ def me(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files = find(DEFAULT_MODEL)
     folder = tmp_path / "models" / "personal" / "me"
     folder.mkdir(parents=True)
-    data = adapters.to_bytes("me", files.config.name, files.sha256, tensors(files), likeness())
+    data = adapters.to_bytes(
+        "me", files.config.name, files.sha256, tensors(files), likeness(), SIZES
+    )
     (folder / adapters.FILE).write_bytes(data)
     monkeypatch.chdir(tmp_path)
     write_talk(tmp_path / "talk.mkv", 12)
@@ -84,7 +89,7 @@ def test_a_model_is_named_with_its_adapter(me: Path) -> None:
 
 def test_an_adapter_for_other_weights_is_refused(me: Path) -> None:
     files = find(DEFAULT_MODEL)
-    data = adapters.to_bytes("me", files.config.name, "0" * 64, tensors(files), likeness())
+    data = adapters.to_bytes("me", files.config.name, "0" * 64, tensors(files), likeness(), SIZES)
     (me / "models/personal/me" / adapters.FILE).write_bytes(data)
     with pytest.raises(ModelError, match="trained on another model"):
         find("generic-s+me")
@@ -153,6 +158,26 @@ def test_somebody_else_is_not_drawn_with_it(me: Path, caplog: pytest.LogCaptureF
     guarded = open_synthesizer("generic-s+me", 256)
     assert isinstance(guarded, GuardedSynthesizer)
     assert not guarded.personal  # until it knows
+
+
+def test_sizes_that_it_was_not_judged_at_are_drawn_without_it(me: Path) -> None:
+    plain, mine = (open_synthesizer(name, 256) for name in ("generic-s", "generic-s+me"))
+    assert isinstance(mine, GuardedSynthesizer)
+    frames = [timed.frame for timed in read_frames(me / "talk.mkv")]
+    for one in (plain, mine):
+        one.add_reference(frames[0])
+    for frame in frames:
+        mine.watch(prepare(frame, 128))
+    assert mine.personal
+
+    def brighter(sampling: Sampling) -> float:
+        lr = prepare(frames[-1], sampling.size_px)
+        shown = [one.synthesize(lr, sampling, -5.0).mean() for one in (mine, plain)]
+        return round(float(shown[0] - shown[1]))
+
+    assert brighter(Sampling(128)) > 15
+    assert brighter(Sampling(64)) == 0
+    assert brighter(Sampling(128, Fovea(16, 16, 7))) == 0
 
 
 def test_an_adapter_needs_a_model(

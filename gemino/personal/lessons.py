@@ -25,7 +25,13 @@ STREAMS = {
     StreamKind("av1", 256): (0.12, (32.0,)),
     StreamKind("vp8", 128): (0.06, (12.0,)),
 }
-JUDGED = (Rung("av1", 64, 5.0), Rung("av1", 128, 8.0), Rung("av1", 128, 14.0), Rung("av1", 192, 24))
+JUDGED = (
+    Rung("av1", 64, 5.0),
+    Rung("av1", 128, 8.0),
+    Rung("av1", 128, 14.0),
+    Rung("av1", 192, 24.0),
+    Rung("av1", 256, 36.0),
+)
 _JUDGED_REFERENCE_BYTES = 12_000
 _KNOWN_BY = Rung("av1", 128, 9.0)
 _LOOKS = 12

@@ -19,19 +19,20 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from gemino import adapters
+from gemino.adapters import Size
 from gemino.errors import MediaError, ModelError
 from gemino.nn.adapter import attach, extract, from_arrays, merged, to_arrays, weaker
 from gemino.nn.model import GeminoNet
 from gemino.personal import footage
-from gemino.personal.judging import Verdict, judge
+from gemino.personal.judging import LEAST_GAIN, Verdict, Views, compare, measure, views
 from gemino.personal.lessons import SEQUENCES, STREAMS, judging, learning, likeness, play
 from gemino.personal.publish import publish
 from gemino.personal.sheet import write_png
 from gemino.personal.takes import MAX_SECONDS
+from gemino.personal.variety import VariedSampler
 from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.perceptual import load_lpips
 from gemino.runtime.torch_runtime import load_network
-from gemino.training.clips import Sampler
 from gemino.training.degrade import Sequence
 from gemino.training.interrupts import on_interrupt
 from gemino.training.logbook import bar
@@ -40,7 +41,6 @@ from gemino.training.trainer import Look, Report, Trainer, TrainingConfig
 from gemino.training.workers import join
 from gemino.zoo import DEFAULT_MODEL, ModelFiles, find
 
-_LEAST_GAIN = 0.01
 _STRENGTHS, _NEARLY = (0.5, 0.75, 1.0), 0.8
 _PATIENCE = 5
 _OVERHEAD_BYTES = 16_000  # the header, and the owner's likeness
@@ -88,6 +88,7 @@ class _Best:
     base: ModelFiles
     name: str
     likeness: NDArray[np.float16]
+    seen: Views
     trainer: Trainer
     console: Console
     generic: float
@@ -104,7 +105,13 @@ class _Best:
             self.lpips, self.since = seen.mean, 0
             arrays = to_arrays(extract(self.trainer.average.weights))
             base = (self.base.config.name, self.base.sha256)
-            data = adapters.to_bytes(self.name, *base, arrays, self.likeness)
+            sizes = {
+                Size(sequence.frames.shape[1], rung.size_px)
+                for sequences in self.seen.values()
+                for sequence in sequences
+                for rung in sequence.lr
+            }  # of which `_judge` keeps those where it wins
+            data = adapters.to_bytes(self.name, *base, arrays, self.likeness, sizes)
             partial = self.folder / f"{_BEST}.partial"
             partial.write_bytes(data)
             partial.replace(self.folder / _BEST)
@@ -175,15 +182,16 @@ def run(options: PersonalOptions, console: Console) -> Result:
     lessons = learning(found.learned, options.output_px, options.views, options.seed)
     learned = play("video to learn from", lessons, folder, console)
     judged = play("video to judge by", judging(found.judged, options.output_px), folder, console)
-    trainer = _train(options, base, learned, judged, folder, console)
-    data, verdict = _judge(base, folder, judged)
+    seen = views(judged)
+    trainer = _train(options, base, learned, seen, folder, console)
+    data, verdict = _judge(base, folder, seen)
     minutes = (monotonic() - begun) / 60
     console.print(
         f"{trainer.clock.step} steps in {trainer.clock.seconds / 60:.1f} minutes, "
         f"{minutes:.1f} in all; LPIPS on the last part: generic "
         f"{verdict.generic:.4f}, personal {verdict.personal:.4f} ({-verdict.gain:+.1%})"
     )
-    if verdict.gain < _LEAST_GAIN:
+    if verdict.gain < LEAST_GAIN or not verdict.serves:
         raise ModelError(
             f"{options.name}: the adapter is no better than {base.config.name} "
             f"({-verdict.gain:+.1%} LPIPS) and is not kept; film more, or sharper: "
@@ -218,7 +226,7 @@ def _train(
     options: PersonalOptions,
     base: ModelFiles,
     learned: list[Sequence],
-    judged: list[Sequence],
+    seen: Views,
     folder: Path,
     console: Console,
 ) -> Trainer:
@@ -239,10 +247,11 @@ def _train(
         save_every_s=options.save_every_s,
         validate_every=options.validate_every,
     )
-    sampler = Sampler(learned, options.batch, options.crop_px, options.seed, streams=STREAMS)
+    sampler = VariedSampler(learned, options.batch, options.crop_px, options.seed, STREAMS)
+    judged = [sequence for sequences in seen.values() for sequence in sequences]
     trainer = Trainer(settings, network, losses, sampler, workers)
     generic = trainer.validate(judged, alex).mean
-    best = _Best(folder, base, options.name, likeness(learned), trainer, console, generic)
+    best = _Best(folder, base, options.name, likeness(learned), seen, trainer, console, generic)
     if options.resume and trainer.resume(folder):
         console.print(f"going on from step {trainer.clock.step}")
         best.recall()
@@ -266,22 +275,27 @@ def _check_size(network: GeminoNet, rank: int) -> None:
         )
 
 
-def _judge(base: ModelFiles, folder: Path, judged: list[Sequence]) -> tuple[bytes, Verdict]:
+def _judge(base: ModelFiles, folder: Path, seen: Views) -> tuple[bytes, Verdict]:
     """The adapter as it is shipped, and what that file is worth against the generic network.
 
-    It is made as weak as still does nearly all: what it knows of one room and its colours harms in
-    another, and grows with its strength faster than what it knows of a face.
+    It is made as weak as still does nearly all: what it knows of one room harms in another, and
+    grows with its strength faster than what it knows of a face.
     """
-    generic = load_network(base)
+    network = load_network(base)
+    generic = measure(network, seen)
     best = adapters.parse((folder / _BEST).read_bytes())
     tried = []
     for strength in _STRENGTHS:
-        arrays = to_arrays(weaker(from_arrays(best.tensors), strength))
-        data = adapters.to_bytes(best.name, best.base, best.base_sha256, arrays, best.likeness)
-        kept = from_arrays(adapters.parse(data).tensors)
-        tried.append((data, judge(generic, merged(generic, kept).eval(), judged)))
+        parts = weaker(from_arrays(best.tensors), strength)
+        arrays = {key: x.astype(np.float16) for key, x in to_arrays(parts).items()}
+        personal = merged(network, from_arrays(arrays)).eval()
+        tried.append((arrays, compare(generic, measure(personal, seen))))
     most = max(verdict.gain for _, verdict in tried)
-    return next(one for one in tried if one[1].gain >= min(_NEARLY * most, most))
+    arrays, verdict = next(one for one in tried if one[1].gain >= min(_NEARLY * most, most))
+    of_base = best.name, best.base, best.base_sha256
+    return adapters.to_bytes(
+        *of_base, arrays, best.likeness, verdict.serves or best.serves
+    ), verdict
 
 
 def _forget(folder: Path) -> None:

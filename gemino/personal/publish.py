@@ -21,10 +21,13 @@ For {base} (SHA-256 {base_sha256}...) alone; {size:,} bytes, SHA-256 {sha256}.
 Trained in {steps} steps, {minutes:.1f} minutes, on {learned:.0f} s of this person's own video, and
 judged on the last {judged:.0f} s of it, which it did not learn from:
 
-| LR stream | LPIPS, {base} | LPIPS, with this adapter | |
-|---|---|---|---|
+| seen and drawn | LR stream | LPIPS, {base} | LPIPS, with this adapter | |
+|---|---|---|---|---|
 {rows}
-| mean | {generic:.4f} | {personal:.4f} | {change:+.1%} |
+| mean | | {generic:.4f} | {personal:.4f} | {change:+.1%} |
+
+Where it is used (pictures of so many px, from LR pictures of so many): {serves}. Elsewhere {base}
+draws alone.
 
 `before-after.png`: {columns}. `contact.png`: the video that was used, and what was dropped.
 
@@ -56,9 +59,9 @@ def publish(
     Raises ModelError where it cannot be written.
     """
     rows = [
-        f"| {rung.codec}, {rung.size_px} px, {rung.video_kbps:g} kbps | {before:.4f} | "
-        f"{after:.4f} | {after / before - 1:+.1%} |"
-        for rung, (before, after) in verdict.lpips.items()
+        f"| {case.view}, {case.output_px} px | {case.rung.codec}, {case.rung.size_px} px, "
+        f"{case.rung.video_kbps:g} kbps | {before:.4f} | {after:.4f} | {after / before - 1:+.1%} |"
+        for case, (before, after) in verdict.lpips.items()
     ]
     card = _CARD.format(
         name=name,
@@ -75,6 +78,9 @@ def publish(
         personal=verdict.personal,
         change=-verdict.gain,
         columns=", ".join(_COLUMNS),
+        serves=", ".join(
+            f"{big} px from LR pictures of {lr}" for big, lr in sorted(verdict.serves)
+        ),
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)

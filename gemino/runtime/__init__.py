@@ -53,7 +53,8 @@ def open_synthesizer(
         return opened
     plain = replace(files, adapter=None)
     generic = _open(plain, output_px, threads, "torch", device, precision, live)
-    return GuardedSynthesizer(opened, generic, Watcher(files.adapter.likeness))
+    adapter = files.adapter
+    return GuardedSynthesizer(opened, generic, Watcher(adapter.likeness), adapter.serves)
 
 
 def _open(
