@@ -196,6 +196,14 @@ async def test_a_client_does_not_insist_where_it_cannot_help() -> None:
             await SignalingClient(secure, "r").connect()
 
 
+@pytest.mark.parametrize("end", ["", "/"])
+async def test_a_server_is_found_by_its_host_alone(end: str) -> None:
+    async with SignalingServer() as server:
+        host = server.url.removesuffix("/ws")
+        async with SignalingClient(host + end, "r") as ann:
+            assert ann.peers == 0
+
+
 async def test_a_client_waits_where_the_server_is_busy() -> None:
     async with SignalingServer(limits=Limits(max_rooms=1, connections_per_address=2)) as server:
         async with SignalingClient(server.url, "r"):

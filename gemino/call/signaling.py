@@ -15,6 +15,7 @@ import random
 import ssl
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 from aiohttp import WSCloseCode, WSMsgType
@@ -42,8 +43,9 @@ _Socket = aiohttp.ClientWebSocketResponse[bool]
 class SignalingClient:
     """One peer's place in a room, for the time of an `async with` block.
 
-    url: of the server, ws://HOST:PORT/ws or wss://. room: 1..64 letters, digits, dots, - and _.
-    token: for a server that asks for one. create: be the first in the room, if nobody is there.
+    url: of the server, ws://HOST:PORT or wss://HOST; /ws is meant where there is no path.
+    room: 1..64 letters, digits, dots, - and _. token: for a server that asks for one.
+    create: be the first in the room, if nobody is there.
     patience_s: how long to try again, ever more slowly, while the server does not answer.
     tls: a context for wss://, None for the system's certificates.
     peers: how many others had a place in the room at the join, 0 or 1. ice_servers: what the server
@@ -60,7 +62,7 @@ class SignalingClient:
         patience_s: float = 10.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.url = url
+        self.url = _with_path(url)
         self.room = room
         self.peers = 0
         self.ice_servers: object = None
@@ -214,7 +216,7 @@ class SignalingClient:
             ) from None
         except (aiohttp.InvalidURL, ValueError):
             raise SignalingUnreachable(
-                f"{self.url} is no address of a signaling server: try ws://HOST:PORT/ws"
+                f"{self.url} is no address of a signaling server: try ws://HOST:PORT"
             ) from None
 
     async def _take_place(self, socket: _Socket) -> _Socket:
@@ -297,6 +299,15 @@ def _parse(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise SignalingError("the signaling server sends what is no JSON object")
     return value
+
+
+def _with_path(url: str) -> str:
+    """`url` with the server's usual path where it names none; one that is no URL as it is."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    return url if parts.path.strip("/") else urlunsplit(parts._replace(path="/ws"))
 
 
 def _line(reason: object) -> str:
