@@ -15,6 +15,7 @@ from gemino.errors import CodecError
 from gemino.frames import Frame, letterbox
 from gemino.rate import BitsPerPixelMeter
 from gemino.runtime.base import Synthesizer
+from gemino.runtime.origins import Origins
 from gemino.sampling import straighten
 from gemino.video.lr import LrDecoder
 from gemino.video.reference import decode_picture
@@ -45,7 +46,8 @@ class DecodedFrame:
     frame: uint8 [output_px, output_px, 3] RGB. lr: the LR picture it was made from, straightened.
     lr_px: side of the coded one. neural: whether a trained network made it. intact: False where
     the LR stream is damaged: the picture may be a repeated or a decayed one. decode_ms,
-    synthesize_ms: time the two stages took.
+    synthesize_ms: time the two stages took. origins: where its detail comes from, where that was
+    asked for and a network drew it.
     """
 
     frame: Frame
@@ -55,6 +57,7 @@ class DecodedFrame:
     intact: bool
     decode_ms: float
     synthesize_ms: float
+    origins: Origins | None = None
 
 
 class Decoder:
@@ -117,16 +120,20 @@ class Decoder:
         taken_ms = (time.perf_counter() - start) * 1000
         return LrPicture(even, sampling, level, self._lr.intact, taken_ms)
 
-    def rebuild(self, picture: LrPicture) -> DecodedFrame:
+    def rebuild(self, picture: LrPicture, *, explain: bool = False) -> DecodedFrame:
         """The costly half of `decode`, for pictures that are shown.
 
-        Frames do not depend on one another: several threads may rebuild at a time.
+        explain: say where the detail comes from, too. Frames do not depend on one another: several
+        threads may rebuild at a time.
         """
         start = time.perf_counter()
         neural = self.synthesizer.neural
-        frame = self.synthesizer.synthesize(
-            picture.frame, picture.sampling, picture.log2_bits_per_pixel
-        )
+        told = picture.frame, picture.sampling, picture.log2_bits_per_pixel
+        origins: Origins | None = None
+        if explain:
+            frame, origins = self.synthesizer.explain(*told)
+        else:
+            frame = self.synthesizer.synthesize(*told)
         self._last = DecodedFrame(
             frame=frame,
             lr=picture.frame,
@@ -135,6 +142,7 @@ class Decoder:
             intact=picture.intact,
             decode_ms=picture.decode_ms,
             synthesize_ms=(time.perf_counter() - start) * 1000,
+            origins=origins,
         )
         return self._last
 

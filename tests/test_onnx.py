@@ -87,6 +87,23 @@ def test_one_export_serves_every_lr_size_with_and_without_a_fovea(
     assert apart.mean < 0.001
 
 
+def test_either_runtime_says_the_same_of_where_detail_comes_from(
+    exported: Path, exact: TorchSynthesizer
+) -> None:
+    seen = scene(Sampling(128))
+    told = []
+    for synthesizer in (open_synthesizer(exported, SIZE_PX), exact):
+        synthesizer.forget_references()
+        synthesizer.add_reference(seen.reference)
+        (asked,) = seen.pictures
+        told.append(synthesizer.explain(asked.lr, asked.sampling, asked.log2_bits_per_pixel)[1])
+    by_onnx, by_torch = told
+    assert by_onnx is not None
+    assert by_torch is not None
+    assert np.abs(by_onnx.astype(int) - by_torch).max() <= 1
+    assert by_torch.any(axis=(0, 1)).all()
+
+
 def test_int8_is_close_and_says_what_it_costs(
     files: ModelFiles, exact: TorchSynthesizer, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from gemino.call.opus import Samples
 from gemino.frames import Frame
+from gemino.runtime.origins import Origins
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -13,6 +14,8 @@ class ShownFrame:
 
     frame: uint8 [S, S, 3]. media_time_s: since the first picture. timestamp: its RTP timestamp.
     shown_s: when (time.monotonic). neural: rebuilt by the network. lr_px: side of its LR picture.
+    lr: that picture, straightened, uint8 [s, s, 3]. origins: where the detail comes from, where
+    that was asked for (`Viewer.explains`) and the network drew this very picture.
     """
 
     frame: Frame
@@ -21,6 +24,8 @@ class ShownFrame:
     shown_s: float
     neural: bool
     lr_px: int
+    lr: Frame | None = None
+    origins: Origins | None = None
 
 
 class Display(Protocol):

@@ -73,6 +73,8 @@ class Viewer:
         self._codec: LrCodec = "vp8"
         self.plain = False
         """The stream comes from a peer that is no Gemino: no network; to be set before it comes."""
+        self.explains = False
+        """Say of each drawn picture where its detail comes from; to be set at any time."""
         self._shower: Shower | None = None
         self._since_drawn = 0
         self._expected: Sampling | None = None
@@ -248,4 +250,5 @@ class Viewer:
             under_way.carry(due, picture)
             return
         self._since_drawn = 0
-        under_way.draw(due, lambda: pool.submit(decoder.rebuild, picture))
+        explain = self.explains
+        under_way.draw(due, lambda: pool.submit(decoder.rebuild, picture, explain=explain))

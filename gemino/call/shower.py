@@ -141,5 +141,7 @@ class Shower:
                 time.monotonic(),
                 decoded.neural,
                 decoded.lr_px,
+                decoded.lr,
+                decoded.origins,
             )
         )

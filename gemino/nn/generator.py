@@ -156,10 +156,15 @@ class Generator(nn.Module):
     def forward(self, reference: ReferenceFeatures, lr: Tensor, aligned: Aligned) -> Tensor:
         """The picture [B, 3, S, S] in 0..1 for `lr` [B, 3, s, s]."""
         size = reference.band.shape[-1]
-        flow, gate = resize(planar(aligned.flow), size), resize(planar(aligned.gate), size)
-        band = warp(reference.band, flow) * gate
+        band = self.carried(reference, aligned)
         residual = unblock(self.draw(aligned.fused, band).float())
         return (resize(planar(lr), size) + band + residual).clamp(0, 1)
+
+    def carried(self, reference: ReferenceFeatures, aligned: Aligned) -> Tensor:
+        """The high-frequency band [B, 3, S, S] as it was moved and let through."""
+        size = reference.band.shape[-1]
+        flow, gate = resize(planar(aligned.flow), size), resize(planar(aligned.gate), size)
+        return warp(reference.band, flow) * gate
 
     def align(
         self,

@@ -13,6 +13,7 @@ What is unusual about it:
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -104,6 +105,24 @@ class GeminoNet(nn.Module):
         """`synthesize`, with flow and gates. gate_limit 0 shuts the reference out."""
         aligned = self.align(features, lr, rung, gate_limit)
         return Synthesis(self.generator(features, lr, aligned), aligned)
+
+    def contributions(
+        self,
+        features: ReferenceFeatures,
+        lr: Tensor,
+        rung: Tensor,
+        gate_limit: float | Tensor,
+        cells: int,
+    ) -> Tensor:
+        """What the reference and the residual add to the upsampled `lr`, [B, 2, cells, cells].
+
+        Mean absolute values, 0..1, over the pixels of each cell.
+        """
+        frame, aligned = self.explain(features, lr, rung, gate_limit)
+        carried = self.generator.carried(features, aligned)
+        drawn = frame - resize(planar(lr), frame.shape[-1]) - carried
+        layers = [layer.abs().mean(1, keepdim=True) for layer in (carried, drawn)]
+        return functional.adaptive_avg_pool2d(torch.cat(layers, dim=1), cells)
 
     def align(
         self,

@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 from gemino.config import Sampling
 from gemino.frames import Frame, resize
+from gemino.runtime.origins import Origins
 
 Precision = Literal["auto", "bfloat16", "float32"]
 
@@ -69,6 +70,11 @@ class Synthesizer(Protocol):
         sampling: how the LR picture that was coded samples the full one.
         """
 
+    def explain(
+        self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float
+    ) -> tuple[Frame, Origins | None]:
+        """`synthesize`, and where the detail comes from; None where no network drew."""
+
 
 class ClassicalSynthesizer:
     """Cubic upsampling; ignores references. Needs no model."""
@@ -109,3 +115,9 @@ class ClassicalSynthesizer:
     ) -> Frame:
         """`lr` [s, s, 3], cubically upsampled to [output_px, output_px, 3]."""
         return resize(lr, self.output_px)
+
+    def explain(
+        self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float
+    ) -> tuple[Frame, Origins | None]:
+        """No network drew."""
+        return self.synthesize(lr, sampling, log2_bits_per_pixel), None

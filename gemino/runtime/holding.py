@@ -19,6 +19,7 @@ from gemino.config import MIN_LR_PX, REFERENCES_HELD, Sampling
 from gemino.frames import Frame, resize
 from gemino.likeness import SAME_PICTURE, SAME_SCENE, SCENE_CHANGE, Thumbnail, difference, thumbnail
 from gemino.runtime.base import Drawing
+from gemino.runtime.origins import Origins
 
 Features = TypeVar("Features")
 _KEPT_SAMPLINGS = 2
@@ -292,6 +293,12 @@ class HoldingSynthesizer(Generic[Features]):
 
         sampling: how the LR picture that was coded samples the full one.
         """
+        raise NotImplementedError
+
+    def explain(
+        self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float
+    ) -> tuple[Frame, Origins | None]:
+        """`synthesize`, and where the detail comes from; None where no network drew."""
         raise NotImplementedError
 
     def _prepare(self, reference: Frame, sampling: Sampling, drawing: Drawing) -> Features:

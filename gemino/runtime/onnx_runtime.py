@@ -20,6 +20,7 @@ from gemino.runtime.base import Drawing
 from gemino.runtime.fullscale import Bands, Detail, Plane, compose, grid, warp_band
 from gemino.runtime.holding import HoldingSynthesizer
 from gemino.runtime.memory import keep_freed_memory
+from gemino.runtime.origins import Origins, origins
 from gemino.runtime.views import view
 from gemino.sampling import glimpse
 from gemino.zoo import ModelFiles
@@ -78,9 +79,25 @@ class OnnxSynthesizer(HoldingSynthesizer[_Held]):
 
         sampling: how the LR picture that was coded samples the full one.
         """
+        layers = self._layers(lr, sampling, log2_bits_per_pixel)
+        return resize(lr, self.output_px) if layers is None else compose(lr, *layers)
+
+    def explain(
+        self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float
+    ) -> tuple[Frame, Origins | None]:
+        """`synthesize`, and where the detail comes from; None where no network drew."""
+        layers = self._layers(lr, sampling, log2_bits_per_pixel)
+        if layers is None:
+            return resize(lr, self.output_px), None
+        return compose(lr, *layers), origins(*layers)
+
+    def _layers(
+        self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float
+    ) -> tuple[Plane, Plane] | None:
+        """What lies over the upsampled LR picture (`fullscale.compose`), where something does."""
         chosen = self._holding.choose(lr, sampling)
         if chosen is None:
-            return resize(lr, self.output_px)
+            return None
         held = chosen.features
         told = [*rung_vector(sampling.size_px, log2_bits_per_pixel), chosen.gate_limit]
         pixels = lr.astype(np.float32)
@@ -93,7 +110,7 @@ class OnnxSynthesizer(HoldingSynthesizer[_Held]):
         flow, gate, fused = self.graphs["align"](seen | held.features)
         band = warp_band(self._bands.of(held.detail), flow, gate, self._places)
         (blocks,) = self.graphs["draw"]({"fused": fused, "band": _batch(band)})
-        return compose(lr, band, blocks)
+        return band, blocks
 
     def _prepare(
         self,

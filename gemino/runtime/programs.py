@@ -20,7 +20,8 @@ from gemino.frames import Frame
 from gemino.nn.generator import ReferenceFeatures
 from gemino.nn.model import GeminoNet
 from gemino.nn.motion import Pyramid
-from gemino.runtime.fullscale import Bands, Detail, compose, grid, warp_band
+from gemino.runtime.fullscale import Bands, Detail, Plane, compose, grid, warp_band
+from gemino.runtime.origins import CELLS, Origins, origins
 
 Parts = dict[str, Callable[[], object]]
 _Traced = Callable[..., tuple[Tensor, ...]]
@@ -50,6 +51,9 @@ class Program(Protocol):
 
         told: [1, 3] on the CPU, the rung's vector and how far the gates may open, 0..1.
         """
+
+    def explain(self, lr: Frame, told: Tensor, held: Held) -> tuple[Frame, Origins]:
+        """That picture, and where its detail comes from."""
 
     def parts(self, lr: Frame, told: Tensor, held: Held) -> Parts:
         """The steps of that call by name, in order; each can be repeated alone, to be timed."""
@@ -91,11 +95,19 @@ class _OnCpu:
         return Held(_small(features), detail)
 
     def __call__(self, lr: Frame, told: Tensor, held: Held) -> Frame:
+        return compose(lr, *self._layers(lr, told, held))
+
+    def explain(self, lr: Frame, told: Tensor, held: Held) -> tuple[Frame, Origins]:
+        band, blocks = self._layers(lr, told, held)
+        return compose(lr, band, blocks), origins(band, blocks)
+
+    def _layers(self, lr: Frame, told: Tensor, held: Held) -> tuple[Plane, Plane]:
+        """What lies over the upsampled LR picture (`fullscale.compose`)."""
         flow, gate, fused = self._align(to_tensor(lr, _CPU), told, *held.tensors)
         to_warp = self._bands.of(held.detail)
         band = warp_band(to_warp, flow.numpy(), gate.numpy(), self._places)
         (blocks,) = self._draw(fused, torch.from_numpy(band).permute(2, 0, 1)[None])
-        return compose(lr, band, blocks.numpy())
+        return band, blocks.numpy()
 
     def parts(self, lr: Frame, told: Tensor, held: Held) -> Parts:
         to_warp = self._bands.of(held.detail)
@@ -142,10 +154,19 @@ class OnDevice:
 
     def __call__(self, lr: Frame, told: Tensor, held: Held) -> Frame:
         with self._lock:
-            self._upload(lr, told, held)
-            self._picture = self._draw()
-            self._download()
-            return self._picture_here.numpy().copy()
+            return self._show(lr, told, held)
+
+    def explain(self, lr: Frame, told: Tensor, held: Held) -> tuple[Frame, Origins]:
+        with self._lock:
+            picture = self._show(lr, told, held)
+            levels = self._whole.levels(self._lr, self._told, *self._features)
+            return picture, levels.cpu().numpy()
+
+    def _show(self, lr: Frame, told: Tensor, held: Held) -> Frame:
+        self._upload(lr, told, held)
+        self._picture = self._draw()
+        self._download()
+        return self._picture_here.numpy().copy()
 
     def parts(self, lr: Frame, told: Tensor, held: Held) -> Parts:
         self._upload(lr, told, held)
@@ -238,11 +259,20 @@ class _Whole(nn.Module):
         self.model = model
 
     def forward(self, lr: Tensor, told: Tensor, *features: Tensor) -> Tensor:
-        band, quarter, eighth, *pyramid = features
-        reference = ReferenceFeatures(quarter, eighth, band, Pyramid(*pyramid))
-        seen = lr.permute(2, 0, 1).unsqueeze(0).float() / 255
+        reference, seen = self._inputs(lr, features)
         picture = self.model.explain(reference, seen, *_split(told)).frame[0].permute(1, 2, 0)
         return (picture * 255 + 0.5).to(torch.uint8).contiguous()
+
+    def levels(self, lr: Tensor, told: Tensor, *features: Tensor) -> Tensor:
+        """Where the picture's detail comes from (`runtime.origins`)."""
+        reference, seen = self._inputs(lr, features)
+        shares = self.model.contributions(reference, seen, *_split(told), CELLS)[0]
+        return (shares.permute(1, 2, 0) * 255 + 0.5).clamp(0, 255).to(torch.uint8)
+
+    def _inputs(self, lr: Tensor, features: tuple[Tensor, ...]) -> tuple[ReferenceFeatures, Tensor]:
+        band, quarter, eighth, *pyramid = features
+        reference = ReferenceFeatures(quarter, eighth, band, Pyramid(*pyramid))
+        return reference, lr.permute(2, 0, 1).unsqueeze(0).float() / 255
 
 
 def _split(told: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ from gemino.runtime.base import Drawing, Precision
 from gemino.runtime.fullscale import Bands, Detail
 from gemino.runtime.holding import HoldingSynthesizer
 from gemino.runtime.memory import give_back_memory, keep_freed_memory
+from gemino.runtime.origins import Origins
 from gemino.runtime.programs import Held, Parts, Program, record, to_tensor
 from gemino.runtime.timings import frame_s
 from gemino.sampling import glimpse
@@ -90,14 +91,24 @@ class TorchSynthesizer(HoldingSynthesizer[Held]):
 
         sampling: how the LR picture that was coded samples the full one.
         """
-        torch.set_num_threads(self._threads)  # torch keeps this number for each calling thread
-        chosen = self._holding.choose(lr, sampling)
-        if chosen is None:
+        call = self._chosen(lr, sampling, log2_bits_per_pixel)
+        if call is None:
             return resize(lr, self.output_px)
+        program, told, held = call
         with torch.inference_mode():
-            told = self._told(sampling, log2_bits_per_pixel, chosen.gate_limit)
-            program = self._programs[_key(lr, chosen.drawing)]
-            return resize(program(lr, told, chosen.features), self.output_px)
+            return resize(program(lr, told, held), self.output_px)
+
+    def explain(
+        self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float
+    ) -> tuple[Frame, Origins | None]:
+        """`synthesize`, and where the detail comes from; None where no network drew."""
+        call = self._chosen(lr, sampling, log2_bits_per_pixel)
+        if call is None:
+            return resize(lr, self.output_px), None
+        program, told, held = call
+        with torch.inference_mode():
+            picture, origins = program.explain(lr, told, held)
+            return resize(picture, self.output_px), origins
 
     def parts(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Parts:
         """The steps of `synthesize` behind the choice of a reference, to be timed one by one.
@@ -105,17 +116,24 @@ class TorchSynthesizer(HoldingSynthesizer[Held]):
         Wants a reference, and `torch.inference_mode` around each step. Steps on a GPU only begin
         there when they are called.
         """
+        call = self._chosen(lr, sampling, log2_bits_per_pixel)
+        if call is None:
+            raise ValueError("a network's parts want a reference: call add_reference first")
+        program, told, held = call
+        with torch.inference_mode():
+            return program.parts(lr, told, held)
+
+    def _chosen(
+        self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float
+    ) -> tuple[Program, Tensor, Held] | None:
+        """What draws this picture, and with what; None without a reference."""
+        torch.set_num_threads(self._threads)  # torch keeps this number for each calling thread
         chosen = self._holding.choose(lr, sampling)
         if chosen is None:
-            raise ValueError("a network's parts want a reference: call add_reference first")
-        with torch.inference_mode():
-            told = self._told(sampling, log2_bits_per_pixel, chosen.gate_limit)
-            program = self._programs[_key(lr, chosen.drawing)]
-            return program.parts(lr, told, chosen.features)
-
-    def _told(self, sampling: Sampling, log2_bits_per_pixel: float, gate_limit: float) -> Tensor:
+            return None
         vector = rung_vector(sampling.size_px, log2_bits_per_pixel)
-        return torch.tensor([[*vector, gate_limit]])
+        told = torch.tensor([[*vector, chosen.gate_limit]])
+        return self._programs[_key(lr, chosen.drawing)], told, chosen.features
 
     def _prepare(self, reference: Frame, sampling: Sampling, drawing: Drawing) -> Held:
         """A reference's features for this sampling; the program for them is there then."""
