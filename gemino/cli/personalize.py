@@ -34,7 +34,7 @@ def personalize(
     model: Annotated[str, typer.Option(help="The model that it adapts.")] = DEFAULT_MODEL,
     minutes: Annotated[float, typer.Option(min=0.01, help="Minutes of training, at most.")] = 15.0,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training, at most.")] = 1200,
-    rank: Annotated[int, typer.Option(min=1, max=24, help="Size of the adapter: 2 to 24.")] = 24,
+    rank: Annotated[int, typer.Option(min=1, max=24, help="Size of the adapter: 2 to 24.")] = 8,
     seconds: Annotated[
         float, typer.Option(min=5.0, max=600.0, help="Use so much of the videos, at most.")
     ] = 180.0,

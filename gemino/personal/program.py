@@ -41,8 +41,8 @@ from gemino.training.trainer import Look, Report, Trainer, TrainingConfig
 from gemino.training.workers import join
 from gemino.zoo import DEFAULT_MODEL, ModelFiles, find
 
-_STRENGTHS, _NEARLY = (0.5, 0.75, 1.0), 0.8
-_PATIENCE = 5
+_STRENGTHS, _NEARLY = (0.7, 1.0), 0.9
+_PATIENCE = 3
 _OVERHEAD_BYTES = 16_000  # the header, and the owner's likeness
 _BEST, _BEGUN, _CHECKPOINT = "best.safetensors", "begun.json", "checkpoint.safetensors"
 
@@ -62,14 +62,14 @@ class PersonalOptions:
     model: str = DEFAULT_MODEL
     minutes: float = 15.0
     steps: int = 1200
-    rank: int = 24
+    rank: int = 8
     batch: int = 2
     views: int = 2
     output_px: int = 512
     crop_px: int = 256
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     seconds: float = MAX_SECONDS
-    validate_every: int = 50
+    validate_every: int = 100
     save_every_s: float = 60.0
     seed: int = 0
     device: str = "auto"
