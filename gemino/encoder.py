@@ -101,6 +101,13 @@ class Encoder:
         self._check(rung)
         self._rung = rung
 
+    def pay_for_references(self, max_bytes: int, kbps: float) -> None:
+        """What one reference may cost from now on, and all of them on average over a minute."""
+        self.config = replace(self.config, reference_max_bytes=max_bytes, reference_kbps=kbps)
+        self._references.pay_at_most(kbps)
+        if max_bytes != self._pictures.max_bytes:
+            self._pictures = PictureEncoder(max_bytes)
+
     def look_evenly(self) -> None:
         """Have no fovea from the next frame on: the receiver does not know it."""
         self._attention = None
@@ -174,7 +181,7 @@ class _ReferenceSchedule:
     def __init__(self, config: EncoderConfig) -> None:
         self.wanted = True
         self._min_interval_s = config.reference_min_interval_s
-        self._minute_bytes = config.reference_kbps * 125 * REFERENCE_AMORTISATION_S
+        self.pay_at_most(config.reference_kbps)
         # When, how much, and whether the receiver holds it: what was paid in the last minute.
         self._paid: deque[tuple[float, int, bool]] = deque()
         self._price = config.reference_max_bytes  # what the next one costs, by the last one
@@ -184,6 +191,10 @@ class _ReferenceSchedule:
         self._sent_at: float | None = None
         self._scene_sent_at: float | None = None
         self._now = 0.0
+
+    def pay_at_most(self, kbps: float) -> None:
+        """Another budget, for the minute that has been as well."""
+        self._minute_bytes = kbps * 125 * REFERENCE_AMORTISATION_S
 
     def due(self, seen: Thumbnail, now: float, *, busy: bool) -> bool:
         """Whether the picture `seen` at `now` is to become a reference; then it counts as one."""

@@ -39,6 +39,29 @@ def test_loss_lowers_the_rate_and_calm_brings_it_back() -> None:
     assert adaptation.budget.rung.video_kbps > 0.85 * split(100, 512).rung.video_kbps
 
 
+def test_a_rate_that_is_asked_for_holds_at_once_and_is_a_new_bound() -> None:
+    adaptation = Adaptation(20, 512)
+    assert adaptation.update(0.0) is None
+    adaptation.ask(21)  # less than what the network would have to change
+    budget = adaptation.update(0.0)
+    assert budget == split(21, 512)
+    for step in range(5):  # as a slider is dragged
+        adaptation.ask(100 + step)
+        assert adaptation.update(0.1 + step / 20) is None
+    assert adaptation.update(0.6) == split(104, 512)
+    adaptation.ask(10)
+    assert adaptation.update(1.2) == split(10, 512)
+    for second in range(2, 60):
+        adaptation.on_loss(0, 100)
+        assert adaptation.update(float(second)) is None
+    assert adaptation.kbps == 10
+
+
+def test_an_lr_stream_is_never_larger_than_the_picture() -> None:
+    for total_kbps in (60, 400, 1000):
+        assert split(total_kbps, 256).rung.size_px <= 256
+
+
 def test_a_little_loss_changes_nothing() -> None:
     adaptation = Adaptation(50, 512)
     for number in range(50):

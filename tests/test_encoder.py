@@ -116,6 +116,20 @@ def test_unlike_poses_bring_references_as_far_as_they_are_paid_for(webcam: list[
     assert reference_at(list(encode_all(Encoder(CONFIG), clip))) == [0]
 
 
+def test_what_references_may_cost_can_change(webcam: list[Frame]) -> None:
+    poses = [np.roll(webcam[0], (5 * (at // 2), 5 * (at % 2)), (0, 1)) for at in range(4)]
+    encoder = Encoder(CONFIG)
+    first = encoder.encode(poses[0], 0.0).reference
+    assert first is not None
+    assert encoder.encode(poses[1], 10.0).reference is None  # none but the first is paid for
+    encoder.pay_for_references(2000, 4.0)
+    second = encoder.encode(poses[2], 20.0).reference
+    assert second is not None
+    assert len(second) <= 2000 < len(first) <= 4000
+    encoder.pay_for_references(2000, 0.0)
+    assert encoder.encode(poses[3], 30.0).reference is None
+
+
 def test_a_pose_that_was_sent_is_not_sent_again(webcam: list[Frame]) -> None:
     here, there = webcam[0], np.roll(webcam[0], 40, axis=1)
     clip = [here if n // 60 % 2 == 0 else there for n in range(480)]

@@ -15,7 +15,7 @@ costs a key frame, hence the dead band and the pause between two.
 No socket and no clock: `now` (seconds, monotonic) is an argument.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gemino.config import (
     MIN_KBPS,
@@ -32,6 +32,8 @@ _MUCH_LOSS, _LITTLE_LOSS = 0.1, 0.02
 _BACK_OFF, _CLIMB = 0.85, 1.05
 _DEAD_BAND = 0.15
 _PAUSE_S = 5.0
+_PAUSE_WHEN_ASKED_S = 0.5
+"""A slider that is dragged does not cost a key frame for each of its steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,9 @@ def split(
     plain: for a peer that takes no references.
     """
     references = 0.0 if plain else reference_kbps(total_kbps, output_px)
+    rung = ladder(max(total_kbps - references, MIN_KBPS), codec, steps)
     return Budget(
-        rung=ladder(max(total_kbps - references, MIN_KBPS), codec, steps),
+        rung=replace(rung, size_px=min(rung.size_px, output_px)),
         reference_kbps=references,
         reference_max_bytes=reference_budget_bytes(total_kbps, output_px),
         reference_pace_kbps=total_kbps * REFERENCE_BURST,
@@ -89,6 +92,7 @@ class Adaptation:
         self._plain = plain
         self._current = split(asked_kbps, output_px, codec, steps, plain=plain)
         self._changed_at: float | None = None
+        self._asked_anew = False
 
     def __repr__(self) -> str:
         return f"Adaptation({self.kbps:.1f} of {self._asked_kbps:.1f} kbps)"
@@ -96,6 +100,11 @@ class Adaptation:
     @property
     def budget(self) -> Budget:
         return self._current
+
+    def ask(self, kbps: float) -> None:
+        """Follow another rate from now on; it holds with the next `update`, however small it is."""
+        self._asked_kbps = self.kbps = kbps
+        self._asked_anew = True
 
     def on_loss(self, lost: int, expected: int) -> None:
         """Account for one report interval: `lost` packets of `expected`."""
@@ -109,12 +118,14 @@ class Adaptation:
 
     def update(self, now: float) -> Budget | None:
         """The new budget, if it is time for one and differs enough."""
-        if self._changed_at is not None and now - self._changed_at < _PAUSE_S:
+        pause_s = _PAUSE_WHEN_ASKED_S if self._asked_anew else _PAUSE_S
+        if self._changed_at is not None and now - self._changed_at < pause_s:
             return None
         current = self._current.rung.video_kbps
         wanted = split(self.kbps, self._output_px, self._codec, self._steps, plain=self._plain)
-        if abs(wanted.rung.video_kbps - current) <= _DEAD_BAND * current:
+        dead_band = 0.0 if self._asked_anew else _DEAD_BAND
+        if abs(wanted.rung.video_kbps - current) <= dead_band * current:
             return None
-        self._changed_at = now
+        self._changed_at, self._asked_anew = now, False
         self._current = wanted
         return wanted

@@ -72,6 +72,9 @@ class PlainPictures:
         with self._lock:
             self._rung = rung
 
+    def pay_for_references(self, max_bytes: int, kbps: float) -> None:
+        """There are none."""
+
     def request_keyframe(self) -> None:
         """Plain peers ask by RTCP, which reaches `encode`."""
 

@@ -32,6 +32,7 @@ class PictureSender:
         self._lock = threading.Lock()
         self._references: list[bytes] = []
         self._rung: Rung | None = None
+        self._cost: tuple[int, float] | None = None
         self._keyframe = False
         self._wants_reference = False
         self._primed: EncodedFrame | None = None
@@ -82,6 +83,11 @@ class PictureSender:
         with self._lock:
             self._rung = rung
 
+    def pay_for_references(self, max_bytes: int, kbps: float) -> None:
+        """What one reference may cost from the next frame on, and all on average over a minute."""
+        with self._lock:
+            self._cost = max_bytes, kbps
+
     def request_keyframe(self) -> None:
         """Make the next picture a key frame."""
         with self._lock:
@@ -98,11 +104,14 @@ class PictureSender:
     def _run(self, frame: Frame, time_s: float, *, force_keyframe: bool) -> EncodedFrame:
         with self._lock:
             rung, self._rung = self._rung, None
+            cost, self._cost = self._cost, None
             wants_reference, self._wants_reference = self._wants_reference, False
             force_keyframe = force_keyframe or self._keyframe
             self._keyframe = False
         if rung is not None:
             self._encoder.set_rung(rung)
+        if cost is not None:
+            self._encoder.pay_for_references(*cost)
         if wants_reference:
             self._encoder.request_reference()
         started = self._clock()
