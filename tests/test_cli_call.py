@@ -90,8 +90,10 @@ def test_cameras_are_listed() -> None:
 def test_a_call_prints_its_report_as_json(tmp_path: Path) -> None:
     output = tmp_path / "received.mp4"
     call = ["--loopback", str(SAMPLE), "--model", "none", "--size", "256", "--seconds", "1"]
-    done = run(*call, "-o", str(output), "--json")
+    done = run(*call, "-o", str(output), "--json", "-v")
     assert done.returncode == 0, done.stderr
+    assert "info: receiver: " in done.stderr
+    assert "debug: " not in done.stderr
     report = json.loads(done.stdout)
     assert report.keys() == LoopbackReport.__dataclass_fields__.keys()
     assert report["frames_in_clip"] == 30

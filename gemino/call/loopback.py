@@ -8,6 +8,7 @@ closes, and is killed when it does not. What each measured comes back as a JSON 
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import secrets
 import sys
@@ -26,6 +27,8 @@ from gemino.call.timecode import tally
 from gemino.errors import CallError, GeminoError
 from gemino.media import probe
 from signaling import SignalingServer, StartError
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["LoopbackOptions", "LoopbackReport", "MediaOptions", "run"]
 
@@ -96,6 +99,7 @@ def _peers(options: LoopbackOptions, url: str, folder: Path) -> list[_Peer]:
         shared += ["--seconds", f"{media.seconds:g}"]
     if options.stats is not None:
         shared += ["--stats", str(options.stats)]
+    shared += ["--verbose"] * options.verbosity
     peers = []
     for name in ("sender", "receiver"):
         own = folder / name
@@ -171,6 +175,8 @@ async def _watch(peer: _Peer, process: asyncio.subprocess.Process, status: Statu
                 peer.error = text
             elif kind == "warning" and len(peer.warnings) < _MAX_WARNINGS:
                 peer.warnings.append(f"{peer.name}: {text}")
+            elif kind in ("info", "debug"):
+                logger.log(logging.getLevelNamesMapping()[kind.upper()], "%s: %s", peer.name, text)
             elif kind == "status" and status is not None:
                 status(peer.name, text)
     await process.stderr.read()

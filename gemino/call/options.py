@@ -118,6 +118,7 @@ class LoopbackOptions:
     the suffix .jsonl, a line for each in the same order: source_index, source_time_s, shown_s,
     latency_ms, neural, lr_px. stats: JSON lines of both peers. port: of the signalling server, 0
     for a free one. show: open a window on the receiver. speaker: its loudspeaker, as --speaker.
+    verbosity: how much of what happens in the peers is logged here: 0 nothing, 1 INFO, 2 DEBUG.
     """
 
     clip: Path | None
@@ -129,6 +130,7 @@ class LoopbackOptions:
     loop: bool = False
     show: bool = False
     speaker: str | None = None
+    verbosity: int = 0
 
 
 @dataclass(frozen=True, slots=True)

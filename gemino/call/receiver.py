@@ -207,7 +207,7 @@ class Viewer:
             logger.debug("the network cannot draw as %s", drawing, exc_info=True)
             self._failure = CallError(f"pictures cannot be drawn at {drawing.size_px} px: {error}")
         else:
-            logger.info("the network draws as %s now", drawing)
+            logger.info("%s draws at %d px now", drawing.model, drawing.size_px)
             shower.drawing = drawing
             own = drawing == synthesizer.drawings[0]
             self._counters.drawn_px = 0 if own else drawing.size_px

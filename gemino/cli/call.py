@@ -34,8 +34,8 @@ Examples:
 
 With a meeting place that others run (gemino signal --host 0.0.0.0):
 
-- gemino-call --peer ROOM --server ws://HOST:8765/ws --camera --show
-- gemino-call --peer ROOM --server ws://HOST:8765/ws -o received.mp4
+- gemino-call --peer ROOM --server ws://HOST:8765 --camera --show
+- gemino-call --peer ROOM --server ws://HOST:8765 -o received.mp4
 """
 
 app = edge.new_app(_EXAMPLES)
@@ -100,7 +100,7 @@ def call(
     speaker = lent.speaker or ctx.with_resource(sound.opened_speaker(kept.speaker, shown=kept.show))
     ends = page.Lent(lent.source or source, lent.displays + displays, speaker)
     peer = _peer_options(meeting, kept, figures, media, servers, ends)
-    live.run_peer(peer, own, figures.report, as_json=figures.as_json)
+    live.run_peer(peer, own, figures.report, as_json=figures.as_json, verbosity=figures.verbosity)
 
 
 def _loopback_options(
@@ -118,6 +118,7 @@ def _loopback_options(
         loop=sending.loop,
         show=kept.show,
         speaker=kept.speaker,
+        verbosity=figures.verbosity,
     )
 
 

@@ -42,7 +42,7 @@ class Meeting:
         str | None, typer.Option("--peer", metavar="ROOM", help="Be one peer, in this room.")
     ] = None
     server: Annotated[
-        str | None, typer.Option(metavar="URL", help="Signalling server, ws://HOST:PORT/ws.")
+        str | None, typer.Option(metavar="URL", help="Signalling server, ws://HOST:PORT.")
     ] = None
     token: Annotated[str | None, typer.Option(help="For a server that asks for room tokens.")] = (
         None
@@ -73,8 +73,7 @@ class Meeting:
             raise CallError("give one of --listen, --peer ROOM and --loopback CLIP; see --help")
         if self.peer is not None and self.server is None:
             raise CallError(
-                "--peer needs --server ws://HOST:PORT/ws; gemino signal runs one, --listen brings"
-                " one"
+                "--peer needs --server ws://HOST:PORT; gemino signal runs one, --listen brings one"
             )
         if self.peer is None and (self.server is not None or self.token is not None):
             way = "--loopback" if self.listen is None else "--listen"

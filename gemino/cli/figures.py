@@ -46,6 +46,17 @@ class Figures:
             " shown how old they are.",
         ),
     ] = False
+    verbosity: Annotated[
+        int,
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            metavar="",
+            show_default=False,
+            help="Say what happens; -vv: and what for.",
+        ),
+    ] = 0
     report: Annotated[Path | None, typer.Option(hidden=True)] = None
     frame_log: Annotated[Path | None, typer.Option(hidden=True)] = None
     supervised: Annotated[bool, typer.Option(hidden=True)] = False

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import sys
 import threading
@@ -22,7 +21,7 @@ from gemino.call.peer import Interrupted, Peer
 from gemino.call.recorder import write_log
 from gemino.call.report import peer_report
 from gemino.call.stats import Meter, w3c
-from gemino.cli import browser, keys, outputs, panel
+from gemino.cli import browser, keys, logs, outputs, panel
 from gemino.cli.meeting import OwnServer, hosted, invitation
 from gemino.cli.signals import on_stop
 from gemino.errors import MediaError
@@ -80,6 +79,7 @@ class _Screen:
 def run_loopback(options: LoopbackOptions, *, as_json: bool) -> None:
     """Hold a loopback call and print its report."""
     with _Screen() as screen:
+        logs.say(options.verbosity)
         report = loopback.run(options, screen.show)
     for warning in report.warnings:
         typer.echo(f"warning: {warning}", err=True)
@@ -138,17 +138,20 @@ def _ms(value: float | None) -> str:
 
 
 def run_peer(
-    options: PeerOptions, own: OwnServer | None, report_path: Path | None, *, as_json: bool
+    options: PeerOptions,
+    own: OwnServer | None,
+    report_path: Path | None,
+    *,
+    as_json: bool,
+    verbosity: int = 0,
 ) -> None:
     """Be one peer of a call; raises KeyboardInterrupt where it was stopped.
 
     own: the signalling server to run for the time of the call; None for the one in `options`.
+    verbosity: of what is told beside the call's state (`logs.say`).
     """
     with _Screen(supervised=options.supervised) as screen:
-        warnings = logging.StreamHandler()  # to the screen's standard error, above what it shows
-        warnings.setFormatter(logging.Formatter("warning: %(message)s"))
-        warnings.setLevel(logging.WARNING)
-        logging.getLogger("gemino").addHandler(warnings)
+        logs.say(verbosity)
         report, interrupted = asyncio.run(_run_peer(options, own, report_path, screen))
     if as_json:
         typer.echo(json.dumps(report))
