@@ -12,7 +12,7 @@ from gemino.personal.judging import Case, Measured, compare
 from gemino.personal.lessons import JUDGED, STREAMS
 from gemino.personal.variety import SMALL_PX, VariedSampler, otherwise_lit, shrunk, smaller
 from gemino.training.clips import Sampler
-from gemino.training.degrade import Sequence
+from gemino.training.sequence import Sequence
 
 SIDE = 288
 

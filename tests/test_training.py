@@ -19,11 +19,12 @@ from gemino.runtime.perceptual import load_lpips
 from gemino.runtime.torch_runtime import TorchSynthesizer
 from gemino.training.checkpoint import Clock
 from gemino.training.clips import Sampler, StreamKind, Streams, draw_settings
-from gemino.training.degrade import Sequence, SequenceSettings, View, load_or_build
+from gemino.training.degrade import load_or_build
 from gemino.training.interrupts import on_interrupt
 from gemino.training.logbook import Logbook
 from gemino.training.losses import Losses, LossWeights
 from gemino.training.program import TrainingOptions, run
+from gemino.training.sequence import Sequence, SequenceSettings, View
 from gemino.training.trainer import Report, Trainer, TrainingConfig
 from gemino.zoo import find
 from training_clips import RUNGS, SIDE, write_talk

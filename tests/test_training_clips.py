@@ -13,8 +13,9 @@ from gemino.config import Rung
 from gemino.errors import MediaError
 from gemino.frames import prepare, resize
 from gemino.training.clips import Sampler, StreamKind, Streams
-from gemino.training.degrade import SequenceSettings, load, load_or_build
+from gemino.training.degrade import load, load_or_build
 from gemino.training.material import Material, find, gather, list_clips, remarks
+from gemino.training.sequence import SequenceSettings
 from training_clips import (
     ADDRESS,
     SIDE,

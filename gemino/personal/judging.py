@@ -18,7 +18,7 @@ from gemino.frames import Frame, resize
 from gemino.nn.model import GeminoNet
 from gemino.personal.variety import SMALL_PX, otherwise_lit, shrunk
 from gemino.runtime.perceptual import load_lpips
-from gemino.training.degrade import Sequence
+from gemino.training.sequence import Sequence
 from gemino.training.trainer import Rebuilt, rebuild
 
 AS_FILMED, RELIT, SMALL = "as filmed", "in another light", "drawn smaller"

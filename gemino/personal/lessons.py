@@ -13,9 +13,9 @@ from gemino.faces import shipped
 from gemino.identity import choose, describe
 from gemino.training import material
 from gemino.training.clips import StreamKind
-from gemino.training.degrade import Sequence, SequenceSettings, View
 from gemino.training.logbook import bar
 from gemino.training.material import Job
+from gemino.training.sequence import Sequence, SequenceSettings, View
 
 # From 5 kbps of LR stream up to where detail hardly needs a network; most calls are at 128 px.
 STREAMS = {

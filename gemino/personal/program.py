@@ -33,7 +33,7 @@ from gemino.personal.variety import VariedSampler
 from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.perceptual import load_lpips
 from gemino.runtime.torch_runtime import load_network
-from gemino.training.degrade import Sequence
+from gemino.training.sequence import Sequence
 from gemino.training.interrupts import on_interrupt
 from gemino.training.logbook import bar
 from gemino.training.losses import Losses, LossWeights

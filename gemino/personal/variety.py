@@ -21,7 +21,7 @@ from gemino.config import Rung
 from gemino.frames import resize as resize_frame
 from gemino.nn.blocks import resize
 from gemino.training.clips import Batch, Sampler, Streams, to_tensor
-from gemino.training.degrade import Sequence
+from gemino.training.sequence import Sequence
 
 SMALL_PX = 256
 _SMALL = 0.25  # of all steps

@@ -20,7 +20,7 @@ from torch import Tensor
 from gemino.config import FOVEA_GRID, LrCodec, Rung
 from gemino.nn.model import rung_vector
 from gemino.sampling import glimpse, straighten
-from gemino.training.degrade import ACTIVITY_PX, Sequence, SequenceSettings, View
+from gemino.training.sequence import ACTIVITY_PX, Sequence, SequenceSettings, View
 
 
 class StreamKind(NamedTuple):

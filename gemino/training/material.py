@@ -12,7 +12,8 @@ from pathlib import Path
 
 from gemino import media, processes
 from gemino.errors import GeminoError, MediaError
-from gemino.training.degrade import Sequence, SequenceSettings, load, load_or_build
+from gemino.training.degrade import load, load_or_build
+from gemino.training.sequence import Sequence, SequenceSettings
 
 SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi"}
 _MOST_NAMES = 8

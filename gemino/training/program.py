@@ -17,12 +17,12 @@ from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.perceptual import load_lpips
 from gemino.training import material, preview
 from gemino.training.clips import Sampler, draw_settings
-from gemino.training.degrade import Sequence, SequenceSettings
 from gemino.training.interrupts import on_interrupt
 from gemino.training.logbook import Logbook, bar
 from gemino.training.losses import Losses, LossWeights
 from gemino.training.material import Job, Material, list_clips
 from gemino.training.publish import Provenance, publish
+from gemino.training.sequence import Sequence, SequenceSettings
 from gemino.training.trainer import Trainer, TrainingConfig
 from gemino.training.workers import Workers, join, leave
 from gemino.zoo import find

@@ -17,7 +17,7 @@ from gemino.config import ModelConfig, Sampling
 from gemino.frames import resize
 from gemino.nn.model import build, count_macs
 from gemino.runtime.torch_runtime import TorchSynthesizer
-from gemino.training.degrade import REFERENCE_BUDGETS, Sequence
+from gemino.training.sequence import REFERENCE_BUDGETS, Sequence
 from gemino.training.trainer import VALIDATION_FRAMES, Look, Trainer
 from gemino.training.workers import Workers
 from gemino.zoo import write_config

@@ -26,8 +26,8 @@ from gemino.sampling import glimpse, straighten
 from gemino.training import checkpoint
 from gemino.training.checkpoint import Average, Clock
 from gemino.training.clips import Sampler, to_tensor
-from gemino.training.degrade import Sequence
 from gemino.training.losses import Losses
+from gemino.training.sequence import Sequence
 from gemino.training.workers import Workers
 from gemino.zoo import ModelFiles
 
