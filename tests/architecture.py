@@ -46,7 +46,16 @@ TORCH_LOADERS = (*TORCH_ROOMS, "gemino.evaluation")
 ASYNC_ROOMS = (
     *(
         f"gemino.call.{name}"
-        for name in ("tracks", "signaling", "peer", "link", "agreement", "candidates", "loopback")
+        for name in (
+            "tracks",
+            "signaling",
+            "peer",
+            "link",
+            "agreement",
+            "candidates",
+            "loopback",
+            "rtcp",
+        )
     ),
     *(f"gemino.server.{name}" for name in ("app", "local_video", "running", "session", "sound")),
     "gemino.cli",
@@ -54,7 +63,7 @@ ASYNC_ROOMS = (
 )
 ENVIRONMENT_ROOM = "gemino.svtav1"  # an encoder whose only switch for silence is a variable
 SIGNALING_USERS = ("gemino.call", "gemino.cli")
-PRIVATE_ROOMS = ("gemino.call.payload", "gemino.call.candidates")
+PRIVATE_ROOMS = ("gemino.call.payload", "gemino.call.candidates", "gemino.call.rtcp")
 TORCH = ("torch", "torchvision", "lpips", "safetensors.torch")
 STACK = ("aiortc", "aioice")
 YAML = ("yaml", "ruamel", "omegaconf")

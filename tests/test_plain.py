@@ -16,6 +16,7 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
+from aiortc.rtp import RtcpSrPacket
 
 from gemino.call.adaptation import split
 from gemino.call.options import MediaOptions, PeerOptions
@@ -72,12 +73,14 @@ class Tone(AudioStreamTrack):
 class Stock:
     """An aiortc program that knows nothing of Gemino: its own VP8 and Opus, and no data channel.
 
-    pictures, sounds: what it has received.
+    pictures, sounds: what it has received. said: what sender reports told of each kind, seconds
+    since 1900 and an RTP timestamp.
     """
 
     def __init__(self, url: str, *tracks: MediaStreamTrack) -> None:
         self.pictures: list[Frame] = []
         self.sounds = 0
+        self.said: dict[str, tuple[float, int]] = {}
         self._url = url
         self._tracks = tracks
         self._readers: list[asyncio.Task[None]] = []
@@ -98,6 +101,7 @@ class Stock:
                     await connection.setRemoteDescription(await self._receive(signaling))
                     await connection.setLocalDescription(await connection.createAnswer())
                     await self._send(signaling, connection)
+                self._note_reports(connection)
                 await done.wait()
         finally:
             for reader in self._readers:
@@ -112,6 +116,19 @@ class Stock:
         while (event := await signaling.receive())["type"] != "message":
             pass
         return RTCSessionDescription(**event["data"])
+
+    def _note_reports(self, connection: RTCPeerConnection) -> None:
+        for transceiver in connection.getTransceivers():
+            receiver: Any = transceiver.receiver
+            handle, kind = receiver._handle_rtcp_packet, transceiver.kind
+
+            async def noted(packet: Any, handle: Any = handle, kind: str = kind) -> None:
+                await handle(packet)
+                if isinstance(packet, RtcpSrPacket):
+                    told = packet.sender_info
+                    self.said[kind] = told.ntp_timestamp / (1 << 32), told.rtp_timestamp
+
+            receiver._handle_rtcp_packet = noted
 
     def _read(self, track: MediaStreamTrack) -> None:
         async def read() -> None:
@@ -161,6 +178,33 @@ async def test_a_stock_peer_and_ours_see_and_hear_each_other(
     assert peer.outgoing is not None
     assert peer.outgoing.counters.reference_bytes == 0
     assert peer.outgoing.counters.lr_codec == "vp8"
+
+
+async def test_our_reports_pair_sound_and_pictures_by_when_they_were_taken(tmp_path: Path) -> None:
+    done = asyncio.Event()
+    async with SignalingServer() as server:
+        stock = Stock(server.url, Bars(64, 64))
+        output = tmp_path / "x.mp4"
+        options = PeerOptions(
+            "room", server.url, MEDIA, source=talking(), output=output, local=True
+        )
+        peer = Peer(options, lambda _peer, _now: None)
+        tasks = [asyncio.create_task(stock.call(done))]
+        await wait_for_room(server)
+        tasks.append(asyncio.create_task(peer.run()))
+        await until(lambda: len(stock.said) == 2)
+        outgoing = peer.outgoing
+        assert outgoing is not None
+        offsets = {"video": outgoing._offset, "audio": outgoing.sound._offset}
+        done.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
+    began_s = {}
+    for kind, rate_hz in (("video", 90_000), ("audio", 48_000)):
+        said_at_s, timestamp = stock.said[kind]
+        offset = offsets[kind]
+        assert offset is not None
+        began_s[kind] = said_at_s - (timestamp - offset) % (1 << 32) / rate_hz
+    assert began_s["audio"] == pytest.approx(began_s["video"], abs=0.005)
 
 
 def talking() -> ClipSource:

@@ -15,7 +15,8 @@ from gemino.call.description import Description, to_message
 from gemino.call.incoming import Incoming
 from gemino.call.options import PeerOptions
 from gemino.call.outgoing import Outgoing
-from gemino.call.payload import av1_known, prefer
+from gemino.call.payload import av1_known, prefer, prefer_short_tags
+from gemino.call.rtcp import Reports
 from gemino.call.sound_format import our_wish, read_wish, with_wish
 from gemino.errors import CallError, GeminoError, IceError
 
@@ -47,8 +48,9 @@ class Agreement:
         self._tell = tell
         self._on_message = on_message
         self._offered = False
-        if self._outgoing is not None:
-            self._outgoing.attach(connection)
+        clocks = {} if self._outgoing is None else self._outgoing.attach(connection)
+        on_report = None if self._incoming is None else self._incoming.hear_report
+        self._reports = Reports(connection, clocks, on_report)
 
     async def offer(self) -> None:
         """Send the other peer our offer; raises IceError, SignalingError."""
@@ -88,8 +90,8 @@ class Agreement:
         if not self._offered and "m=video" in description.session.sdp:
             self._receive_kinds("video")
         # Before media flows, that is before the answer is known to both.
-        if self._incoming is not None and self._offered:
-            self._incoming.tap(self._connection)
+        if self._offered:
+            self._tap()
         with av1_known():
             if not self._offered:
                 self._prefer_codecs()
@@ -106,11 +108,19 @@ class Agreement:
     async def _answer(self) -> None:
         if self._connection.sctp is not None:
             self._open_channel()
-        if self._incoming is not None:
-            self._incoming.tap(self._connection)
+        self._tap()
         await self._prepare()
         await self._connection.setLocalDescription(await self._connection.createAnswer())
         await self._send_description()
+
+    def _tap(self) -> None:
+        """Put our own parts into the slots of the stock ones; before media flows."""
+        self._reports.sparing = self.gemino
+        self._reports.take_over()
+        if self.gemino:
+            prefer_short_tags(self._connection)
+        if self._incoming is not None:
+            self._incoming.tap(self._connection)
 
     async def _prepare(self) -> None:
         await self._candidates.prepare()

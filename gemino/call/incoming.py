@@ -18,6 +18,7 @@ from gemino.call.lipsync import LipSync
 from gemino.call.options import MediaOptions, PeerOptions
 from gemino.call.opus import Samples
 from gemino.call.payload import VideoTap, tap_audio
+from gemino.call.plain_times import PlainTimes
 from gemino.call.playout import VIDEO_CLOCK_HZ
 from gemino.call.receiver import Viewer
 from gemino.call.recorder import LogRow, Recorder
@@ -66,6 +67,7 @@ class Incoming:
         self._first_picture: int | None = None
         self._tap: VideoTap | None = None
         self._plain = False
+        self._times = PlainTimes()
         self._pli_at = 0.0
         self._report_at: float | None = None
         self._started_at = 0.0
@@ -95,6 +97,10 @@ class Incoming:
         self._plain = self.viewer.plain = True
         self._hearing.expect_plainly()
 
+    def hear_report(self, kind: str, time_of_day_s: float, timestamp: int) -> None:
+        """Take what a sender report of RTCP says; a Gemino peer says more on its own."""
+        self._times.report(kind, time_of_day_s, timestamp)
+
     def start(self, now: float, *, with_audio: bool) -> None:
         """Open the files; raises MediaError."""
         self._started_at = now
@@ -107,6 +113,7 @@ class Incoming:
     def tick(self, now: float) -> list[Message]:
         """To be called often: gives up what is lost for good, and returns what is to be said."""
         self._take(now)
+        self._place_plain_sound(now)
         self.counters.packets_lost = self._buffer.packets_lost
         self._hearing.tick(now)
         self._keep_in_step()
@@ -165,6 +172,7 @@ class Incoming:
     def close(self) -> None:
         """Show and write what is there and finish the files; blocks."""
         self.viewer.close()
+        self._place_plain_sound(math.inf)  # nobody will tell any more
         self._hearing.close(time.monotonic())
         if self._lips is not None:
             self._lips.close()
@@ -185,8 +193,8 @@ class Incoming:
     def _on_packet(self, packet: Packet) -> None:
         now = time.monotonic()
         self.heard_at = now
-        if self._plain and self._capture is None:
-            self.receive(CaptureTime(packet.timestamp, 0, round(now * 1e6)))
+        if self._plain and (taken := self._times.picture(packet.timestamp, now)) is not None:
+            self.receive(taken)
         self._buffer.add(packet, now)
         self._take(now)
 
@@ -210,9 +218,13 @@ class Incoming:
 
     def _on_audio(self, packet: SoundPacket) -> None:
         now = time.monotonic()
-        if self._plain:  # the first word counts
-            self._hearing.tell(SoundTime(packet.timestamp, round(now * 1e6)), now)
+        if self._plain:
+            self._times.sound(packet.timestamp, now)
         self._hearing.add(packet, now)
+
+    def _place_plain_sound(self, now: float) -> None:
+        if self._plain and (taken := self._times.place_sound(now)) is not None:
+            self._hearing.tell(taken, time.monotonic())
 
     def _place_sound(self) -> None:
         if self._capture is not None and self._first_picture is not None:

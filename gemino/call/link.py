@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import cast
 
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCDataChannel, RTCPeerConnection
@@ -65,6 +66,7 @@ class Link:
         self._agreement: Agreement | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._bad = 0
+        self._sound_reported: datetime | None = None
 
     @property
     def connection(self) -> RTCPeerConnection:
@@ -149,8 +151,10 @@ class Link:
         """Let sound be coded for the losses that the other peer reports."""
         if not isinstance(entry, RTCRemoteInboundRtpStreamStats) or entry.kind != "audio":
             return
-        if self.outgoing is not None:
-            self.outgoing.sound.on_loss(entry.fractionLost / 256)
+        before, self._sound_reported = self._sound_reported, entry.timestamp
+        if self.outgoing is not None and before != entry.timestamp:  # stays until there is another
+            since_s = 1.0 if before is None else (entry.timestamp - before).total_seconds()
+            self.outgoing.sound.on_loss(entry.fractionLost / 256, since_s)
 
     def send(self, data: bytes) -> None:
         """One message on the data channel; lost where that is closed."""

@@ -1,10 +1,12 @@
 """Everything one peer sends: a source's tracks, its codec, its references, its rate."""
 
 import logging
+from dataclasses import replace
 
 from aiortc import RTCPeerConnection, RTCRtpSender
+from aiortc.mediastreams import VIDEO_CLOCK_RATE
 
-from gemino.call.adaptation import Adaptation
+from gemino.call.adaptation import Adaptation, split
 from gemino.call.album import Album
 from gemino.call.options import PeerOptions
 from gemino.call.payload import (
@@ -17,6 +19,7 @@ from gemino.call.payload import (
 from gemino.call.plain_pictures import PlainPictures, plain_steps
 from gemino.call.recorder import LogRow
 from gemino.call.references import ReferenceSender
+from gemino.call.rtcp import Clock
 from gemino.call.sender import PictureSender
 from gemino.call.slot import LrSlot
 from gemino.call.sources import Feed
@@ -80,6 +83,7 @@ class Outgoing:
         self._lr = LrSlot(self._pictures.encode, codec)
         self.sound = Speaking(feed, media.sound.settings(media.kbps), options.listeners)
         self._video_sender: RTCRtpSender | None = None
+        self._offset: int | None = None
         self._ended_at: float | None = None
         self._told_at: float | None = None
         self._told_state = MediaState(sends_picture=True, sends_sound=True)
@@ -93,11 +97,11 @@ class Outgoing:
         """Why nothing more can be sent, if so."""
         return self._lr.failure or (self.video.failure if not self.video.sent else None)
 
-    def attach(self, connection: RTCPeerConnection) -> None:
-        """Add the tracks, with our encoders in the stock senders' slots."""
+    def attach(self, connection: RTCPeerConnection) -> dict[RTCRtpSender, Clock]:
+        """Add the tracks, with our encoders in the stock senders' slots; returns their clocks."""
         self._video_sender = connection.addTrack(self.video)
         fill_encoder_slot(self._video_sender, self._lr)
-        self.sound.attach(connection)
+        return {self._video_sender: self._timestamp_now, **self.sound.attach(connection)}
 
     @property
     def codec(self) -> LrCodec:
@@ -147,6 +151,13 @@ class Outgoing:
     def hide(self, on: bool) -> None:
         """Let the other side see no more of the source than it has seen, or see it again."""
         self.counters.picture_off = self.video.hidden = on
+
+    def ask(self, kbps: float) -> None:
+        """Send at most `kbps` of video payload from now on; raises CallError out of bounds."""
+        self._media = media = replace(self._media, kbps=kbps)
+        self._adaptation.ask(kbps)
+        budget = split(kbps, media.size_px, self.codec, self._ladders.get(self.codec))
+        self._pictures.pay_for_references(budget.reference_max_bytes, budget.reference_kbps)
 
     def switch(self, feed: Feed) -> None:
         """Send `feed` instead, in mid-call; ours to close from now on.
@@ -265,13 +276,18 @@ class Outgoing:
             offset = self._timestamp_offset()
             if offset is not None and self.video.latest is not None:
                 index, time_s = self.video.latest
-                timestamp = (offset + round(time_s * 90_000)) % (1 << 32)
+                timestamp = (offset + round(time_s * VIDEO_CLOCK_RATE)) % (1 << 32)
                 messages.append(CaptureTime(timestamp, index, start_us + round(time_s * 1e6)))
                 self._told_at = now
         messages += self.sound.time()
         return messages
 
     def _timestamp_offset(self) -> int | None:
-        if self._video_sender is None or self._lr.first is None:
-            return None
-        return timestamp_offset(self._video_sender, self._lr.first)
+        """The RTP timestamp of the call's start; None before anything was sent."""
+        if self._offset is None and self._video_sender is not None and self._lr.first is not None:
+            self._offset = timestamp_offset(self._video_sender, self._lr.first)
+        return self._offset
+
+    def _timestamp_now(self) -> int | None:
+        offset = self._timestamp_offset()
+        return None if offset is None else offset + round(self.clock.late_s(0.0) * VIDEO_CLOCK_RATE)

@@ -17,7 +17,8 @@ _FIRST_HYBRID = 12
 _LONG = 252
 _ON, _OFF = 0.02, 0.004
 """Shares of lost packets, smoothed, at which copies begin and end to be sent."""
-_SMOOTHING = 0.1
+_SMOOTHING, _MOST_S = 0.1, 10.0
+"""How much a second counts, and for how many seconds a report does at most."""
 
 
 class CopyPolicy:
@@ -32,14 +33,15 @@ class CopyPolicy:
         self._on = False
         self._lost = 0.0
 
-    def report(self, lost: float) -> tuple[OpusSettings, bool]:
+    def report(self, lost: float, seconds: float = 1.0) -> tuple[OpusSettings, bool]:
         """How to code from now on, and whether with copies.
 
-        lost: the share of packets lost since the last report; there is one a second or so. With
-        copies packets are coded at half the rate, where that is 6 kbps or more: what sound costs
+        lost: the share of packets lost since the last report, so many seconds ago. With copies
+        packets are coded at half the rate, where that is 6 kbps or more: what sound costs
         stays as it was, but for the least rates.
         """
-        self._lost += _SMOOTHING * (lost - self._lost)
+        weight = 1 - (1 - _SMOOTHING) ** min(max(seconds, 0.0), _MOST_S)
+        self._lost += weight * (lost - self._lost)
         if self._pays and max(lost, self._lost) > _ON:
             self._on = True
         elif self._lost < _OFF:
