@@ -11,7 +11,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from gemino.errors import MediaError
-from gemino.media.reading import reason
+from gemino.media.opening import reason
 
 _DEFAULT_FPS = 30
 

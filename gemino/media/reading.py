@@ -1,9 +1,8 @@
 """Clips in: frames and sound of a media file.
 
-A clip may be hostile or broken, so what opens it is narrow: a regular file, a known container, no
-other file or address that the container may point at, and pictures of at most 8192 px a side.
-Sizes and frames are as displayed, with the container's rotation applied. Times count from the
-first video frame, for sound too, so that sound and picture stay together.
+A clip may be hostile or broken: `opening` bounds what is opened. Sizes and frames are as displayed,
+with the container's rotation applied (`orientation`). Times count from the first video frame, for
+sound too, so that sound and picture stay together.
 """
 
 import math
@@ -15,22 +14,21 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import SideData
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from gemino.errors import MediaError
-from gemino.frames import Frame, from_video_frame
-
-MAX_SIDE_PX = 8192
-MAX_DURATION_S = 24 * 3600.0
-_DEFAULT_FPS = Fraction(30)
-_MAX_FPS = 240
-# FFmpeg would also open text files (as ANSI art), playlists and scripts that name other files.
-_CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,ivf,nut,asf,"
-    "yuv4mpegpipe,h264,hevc,gif,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,wav,flac,mp3,aac"
+from gemino.frames import Frame
+from gemino.media.opening import (
+    MAX_DURATION_S,
+    duration_s,
+    frame_rate,
+    open_clip,
+    reason,
+    regular_file,
+    video_stream,
 )
+from gemino.media.orientation import Display
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +69,23 @@ def probe(path: str | Path) -> ClipInfo:
 
     Raises MediaError where the file is missing, holds no video, or cannot be read.
     """
-    clip = _regular_file(path)
-    with _open(clip) as container:
-        stream = _video_stream(container, clip)
+    clip = regular_file(path)
+    with open_clip(clip) as container:
+        stream = video_stream(container, clip)
         try:
             picture = next(container.decode(stream), None)
         except av.FFmpegError as exc:
             raise MediaError(f"{clip}: its video cannot be decoded ({reason(exc)})") from exc
         if picture is None:
             raise MediaError(f"{clip}: its video has no frames")
-        height, width = _Display().shown(picture, clip).shape[:2]
+        height, width = Display().shown(picture, clip).shape[:2]
         return ClipInfo(
             path=clip,
             width=width,
             height=height,
-            fps=_fps(stream),
+            fps=frame_rate(stream),
             frames=stream.frames or None,
-            duration_s=_duration_s(container, stream),
+            duration_s=duration_s(container, stream),
             has_audio=bool(container.streams.audio),
         )
 
@@ -98,12 +96,12 @@ def read_frames(path: str | Path) -> Iterator[TimedFrame]:
     Raises MediaError as `probe` does, and its subclass DamagedMediaError, after the last good
     frame, where the clip breaks off.
     """
-    clip = _regular_file(path)
-    with _open(clip) as container:
-        stream = _video_stream(container, clip)
-        frame_s = float(1 / _fps(stream))
+    clip = regular_file(path)
+    with open_clip(clip) as container:
+        stream = video_stream(container, clip)
+        frame_s = float(1 / frame_rate(stream))
         count, start_s, last_s = 0, 0.0, -frame_s
-        ends, display = _Ends(), _Display()
+        ends, display = _Ends(), Display()
         try:
             for picture in _pictures(container, stream, ends):
                 seconds = _time_s(picture)
@@ -134,8 +132,8 @@ def read_audio(path: str | Path, rate_hz: int = 48000) -> Iterator[NDArray[np.in
     A clip without sound yields nothing. Raises MediaError as `probe` does, also after the last
     good block where the sound breaks off.
     """
-    clip = _regular_file(path)
-    with _open(clip) as container:
+    clip = regular_file(path)
+    with open_clip(clip) as container:
         if not container.streams.audio:
             return
         stream = container.streams.audio[0]
@@ -171,10 +169,10 @@ def length_s(path: str | Path) -> float:
     As its packets say, not its header, which may promise anything; nothing is decoded. Raises
     MediaError as `probe` does, and where the clip cannot be read to its end.
     """
-    clip = _regular_file(path)
-    with _open(clip) as container:
-        stream = _video_stream(container, clip)
-        frame_s = float(1 / _fps(stream))
+    clip = regular_file(path)
+    with open_clip(clip) as container:
+        stream = video_stream(container, clip)
+        frame_s = float(1 / frame_rate(stream))
         start_s, end_s, packets = math.inf, -math.inf, 0
         try:
             for packet in container.demux(stream):
@@ -188,42 +186,6 @@ def length_s(path: str | Path) -> float:
             raise MediaError(f"{clip}: cannot be read to its end ({reason(exc)})") from exc
     seconds = end_s - start_s if end_s > start_s else packets * frame_s
     return min(max(seconds, frame_s), MAX_DURATION_S)
-
-
-def _regular_file(path: str | Path) -> Path:
-    clip = Path(path)
-    if clip.is_dir():
-        raise MediaError(f"{clip}: is a directory; name a video file")
-    if not clip.exists():
-        raise MediaError(f"{clip}: no such file")
-    if not clip.is_file():
-        raise MediaError(f"{clip}: is not a regular file")
-    try:
-        if clip.stat().st_size == 0:
-            raise MediaError(f"{clip}: is empty")
-    except OSError as exc:
-        raise MediaError(f"{clip}: cannot be read ({reason(exc)})") from exc
-    return clip
-
-
-def _open(clip: Path) -> InputContainer:
-    guard = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
-    try:
-        return av.open(f"file:{clip}", options=guard)
-    except (av.FFmpegError, OSError) as exc:
-        raise MediaError(
-            f"{clip}: cannot be read as video ({reason(exc)}); use an MP4, MKV or WebM file"
-        ) from exc
-
-
-def _video_stream(container: InputContainer, clip: Path) -> VideoStream:
-    if not container.streams.video:
-        raise MediaError(f"{clip}: holds no video")
-    stream = container.streams.video[0]
-    if max(stream.codec_context.width, stream.codec_context.height) > MAX_SIDE_PX:
-        raise MediaError(f"{clip}: pictures are larger than {MAX_SIDE_PX} px a side")
-    stream.codec_context.options = {"max_pixels": str(MAX_SIDE_PX * MAX_SIDE_PX)}
-    return stream
 
 
 @dataclass(slots=True)
@@ -258,11 +220,11 @@ def _is_truncated(
     a frame and a half. Matroska states the duration of its longest stream. A recording that a
     crash cut off (fragmented MP4, unfinished Matroska) announces nothing and is taken as whole.
     """
-    expected_s = _duration_s(container, stream)
+    expected_s = duration_s(container, stream)
     if expected_s is None:
         return False
     if stream.frames:
-        return count < stream.frames and end_s + 1.5 * float(1 / _fps(stream)) < expected_s
+        return count < stream.frames and end_s + 1.5 * float(1 / frame_rate(stream)) < expected_s
     return "matroska" in container.format.name and file_end_s + 1.0 < expected_s
 
 
@@ -270,61 +232,3 @@ def _time_s(frame: av.VideoFrame | av.AudioFrame) -> float | None:
     if frame.pts is None or frame.time_base is None:
         return None
     return float(frame.pts * frame.time_base)
-
-
-class _Display:
-    """Turns and mirrors pictures as their display matrix says (ISO 14496-12, tkhd)."""
-
-    def __init__(self) -> None:
-        self._rotation: int | None = None
-        self._matrix: list[int] | None = None
-
-    def shown(self, picture: av.VideoFrame, clip: Path) -> Frame:
-        """`picture` as a frame; MediaError where it is too large."""
-        if max(picture.width, picture.height) > MAX_SIDE_PX:
-            raise MediaError(f"{clip}: pictures are larger than {MAX_SIDE_PX} px a side")
-        frame = from_video_frame(picture)
-        if picture.rotation != self._rotation:
-            # Seldom: whoever asks PyAV for a picture's side data keeps the picture in memory until
-            # the garbage collector comes by, a megabyte each.
-            self._rotation, self._matrix = picture.rotation, _matrix(picture)
-        if self._matrix is None:
-            return frame
-        a, b, _, c, d = self._matrix
-        # A pixel (x, y) is shown at (a x + c y, b x + d y); only quarter turns occur in practice.
-        if abs(b) > abs(a):
-            frame, across, down = frame.transpose(1, 0, 2), c, b
-        else:
-            across, down = a, d
-        return np.ascontiguousarray(frame[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1])
-
-
-def _matrix(picture: av.VideoFrame) -> list[int] | None:
-    matrix = picture.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return None
-    assert isinstance(matrix, SideData)
-    entries: list[int] = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
-    return entries
-
-
-def _fps(stream: VideoStream) -> Fraction:
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate is not None and Fraction(1, 10) <= rate <= _MAX_FPS:
-            return Fraction(rate)
-    return _DEFAULT_FPS
-
-
-def _duration_s(container: InputContainer, stream: VideoStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        seconds = float(stream.duration * stream.time_base)
-    elif container.duration is not None:
-        seconds = container.duration / av.time_base
-    else:
-        return None
-    return seconds if 0 < seconds <= MAX_DURATION_S else None
-
-
-def reason(exc: Exception) -> str:
-    text = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
-    return " ".join(str(text).split())

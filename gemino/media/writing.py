@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gemino.errors import MediaError
 from gemino.frames import Frame, to_video_frame
-from gemino.media.reading import reason
+from gemino.media.opening import reason
 
 # Talking head, CPU ms a frame at 512 / 1024 px, one thread: VP9 cpu-used 8 crf 26 2.1 / 13
 # (38.8 / 40.2 dB); SVT-AV1 preset 12 crf 26 3.4 / 8.2 (38.2 / 38.3 dB), preset 10 5.4 / 14.8.
