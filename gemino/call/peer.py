@@ -79,6 +79,14 @@ class Peer:
         if self.outgoing is not None:
             self.outgoing.hide(on)
 
+    def ask(self, kbps: float) -> None:
+        """Send at most `kbps` of video payload from now on; from the event loop's thread.
+
+        Raises CallError out of the bounds of `MediaOptions`.
+        """
+        if self.outgoing is not None:
+            self.outgoing.ask(kbps)
+
     def pause(self, on: bool) -> None:
         """Both at once."""
         self.mute(on)
