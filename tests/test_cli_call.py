@@ -1,6 +1,7 @@
 """The command `gemino-call`: help, one clear line for what is wrong, exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from gemino.call.options import LoopbackReport
 from gemino.cli.live import _summary
+from x_display import XVFB, virtual_screen
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "webcam.mp4"
 
@@ -51,7 +53,6 @@ def test_help_shows_examples() -> None:
         (["--kbps"], "requires an argument (see "),
         (["--listen", "--kbps", "few"], "Invalid value for '--kbps'"),
         (["--no-such-option"], "No such option: --no-such-option"),
-        (["--listen"], "nothing to do: give --camera, --input or --test-pattern to send"),
     ],
     ids=[
         *("nothing", "no clip", "kind", "folder", "kbps", "size", "server", "two servers"),
@@ -65,7 +66,6 @@ def test_help_shows_examples() -> None:
             "no value",
             "no number",
             "no option",
-            "nothing to do",
         ),
     ],
 )
@@ -80,6 +80,35 @@ def test_wrong_use_is_one_line_and_exit_code_2(arguments: list[str], message: st
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="cameras have no names elsewhere")
+def said_at_first(more_environment: dict[str, str]) -> str:
+    """The first line of a peer for which neither a source nor an output is named."""
+    kept = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gemino.cli.call", "--listen", "--port", "0"],
+        env=kept | more_environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    with process.stderr:
+        try:
+            return process.stderr.readline()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_without_a_display_a_call_is_held_in_a_browser() -> None:
+    assert said_at_first({}) == "there is no display for a window here: as with --browser\n"
+
+
+@pytest.mark.skipif(XVFB is None, reason="needs Xvfb: apt-get install xvfb")
+def test_with_a_display_a_call_is_held_in_a_window(tmp_path: Path) -> None:
+    with virtual_screen(tmp_path) as screen:
+        said = said_at_first({"DISPLAY": screen.name})
+    assert said == "nothing to send or show is named: as with --camera --show\n"
+
+
 def test_cameras_are_listed() -> None:
     done = run("--camera", "list")
     assert (done.returncode, done.stderr) == (0, "")

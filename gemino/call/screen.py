@@ -123,27 +123,19 @@ class _Screen:
 
     def __init__(self, sdl: Any, side_px: int, title: str) -> None:
         self._sdl = sdl
-        if sdl.SDL_Init(sdl.SDL_INIT_VIDEO):
-            raise RuntimeError(self._reason())
-        driver = sdl.SDL_GetCurrentVideoDriver().decode()
-        if driver in _NOWHERE:
-            sdl.SDL_Quit()
-            raise RuntimeError("there is no display")
+        _begin(sdl)
         sdl.SDL_SetHint(sdl.SDL_HINT_RENDER_SCALE_QUALITY, b"linear")
         middle = sdl.SDL_WINDOWPOS_CENTERED
         flags = sdl.SDL_WINDOW_RESIZABLE | sdl.SDL_WINDOW_ALLOW_HIGHDPI
         name = title.encode()
         self._window = sdl.SDL_CreateWindow(name, middle, middle, side_px, side_px, flags)
         if not self._window:
-            raise RuntimeError(self._reason())
+            raise RuntimeError(_reason(sdl))
         self._renderer = sdl.SDL_CreateRenderer(self._window, -1, 0)
         if not self._renderer:
-            raise RuntimeError(self._reason())
+            raise RuntimeError(_reason(sdl))
         self._pictures = {kind: _Texture(sdl, self._renderer) for kind in (THEIRS, OURS)}
         self.draw()
-
-    def _reason(self) -> str:
-        return str(self._sdl.SDL_GetError().decode("utf-8", "replace"))
 
     def take(self, newest: dict[int, tuple[int, int, bytes]]) -> bool:
         """Show what has come; whether it must be drawn at once."""
@@ -200,21 +192,49 @@ class _Screen:
         return {sdl.SDLK_q: "quit", sdl.SDLK_m: "mute"}.get(key, "")
 
 
+def _begin(sdl: Any) -> None:
+    """Reach the window system; raises RuntimeError, with SDL's words, where there is none."""
+    if sdl.SDL_Init(sdl.SDL_INIT_VIDEO):
+        raise RuntimeError(_reason(sdl))
+    if sdl.SDL_GetCurrentVideoDriver().decode() in _NOWHERE:
+        sdl.SDL_Quit()
+        raise RuntimeError("there is no display")
+
+
+def _reason(sdl: Any) -> str:
+    return str(sdl.SDL_GetError().decode("utf-8", "replace"))
+
+
 def _tell(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
+def _library() -> Any:
+    """SDL; raises ImportError where it is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells which copy of SDL it found
+        import sdl2
+    return sdl2
+
+
+def probe() -> int:
+    """0 where there is a display for a window, else 2: the exit status of a process of its own."""
+    try:
+        _begin(_library())
+    except (ImportError, RuntimeError):
+        return 2
+    return 0
+
+
 def _open(side_px: int, title: str) -> tuple[Any, _Screen] | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it tells which copy of SDL it found
-            import sdl2
+        sdl = _library()
     except ImportError:
         _tell("error it takes PySDL2: pip install 'gemino[window]'")
         return None
     try:
-        return sdl2, _Screen(sdl2, side_px, title)
+        return sdl, _Screen(sdl, side_px, title)
     except RuntimeError as error:
         _tell(f"error {' '.join(str(error).split())}")
         return None

@@ -24,7 +24,20 @@ logger = logging.getLogger(__name__)
 _OPEN_S = 20.0
 _CLOSE_S = 3.0
 _CHILD = "import sys; from gemino.call.screen import main; sys.exit(main())"
+_PROBE = "import sys; from gemino.call.screen import probe; sys.exit(probe())"
 _INSTEAD = "-o FILE writes what is received instead"
+
+
+def is_possible() -> bool:
+    """Whether there is a display to open a window on, and what it takes is installed."""
+    quiet = subprocess.DEVNULL
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", _PROBE], stdout=quiet, stderr=quiet, timeout=_OPEN_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return probe.returncode == 0
 
 
 class Window:

@@ -1,12 +1,13 @@
 """`gemino-call`: a call over WebRTC, between two machines or two processes on this one."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import typer
 
 from gemino.cli import browser as page
-from gemino.cli import edge, outputs, sound
+from gemino.cli import edge, outputs, sound, usual
 from gemino.cli.connectivity import Ice, Meeting
 from gemino.cli.figures import Figures
 from gemino.cli.grouping import grouped
@@ -27,7 +28,7 @@ Examples:
 
 - gemino-call --loopback samples/webcam.mp4 -o received.mp4
 - gemino-call --loopback clip.mp4 --kbps 20 --size 1024 --json
-- gemino-call --listen --camera --show (says how to answer)
+- gemino-call --listen (camera and window, or a browser; says how to answer)
 - gemino-call --listen --browser
 - gemino-call --listen --input clip.mp4 --loop --record call.mp4
 - gemino-call --camera list; gemino-call --mic list
@@ -64,6 +65,7 @@ def call(
     ctx: typer.Context,
     meeting: Meeting,
     sending: Sending,
+    served: page.Served,
     kept: Kept,
     picture: Picture,
     ice: Ice,
@@ -78,11 +80,14 @@ def call(
     is_loopback = meeting.is_loopback
     media = picture.media(seconds=figures.seconds, time_code=figures.time_code)
     meeting.check()
+    if not is_loopback and figures.record_lossless is None:
+        sending, kept = usual.completed(sending, kept)
     servers = ice.options(loopback=is_loopback)
     source = figures.time_coded(sending.source(meeting.loopback_clip), loopback=is_loopback)
     source = sound.with_microphone(source, sending.mic, sending.camera, meeting.loopback_clip)
     others = not (source is None and sending.mic is None and kept.speaker is None)
-    page_port = page.check(sending.browser, others=others, loopback=is_loopback)
+    port = page.check(sending.browser, others=others, loopback=is_loopback)
+    place = served.place(port)
     kept.check(loopback=is_loopback)
     figures.check()
     sent = sending.clip or (Path(meeting.loopback_clip) if meeting.loopback_clip else None)
@@ -91,15 +96,19 @@ def call(
     from gemino.cli import live  # --help is quick
 
     if is_loopback:
+        sending.lent(loopback=True)
         options = _loopback_options(meeting, sending, kept, media, figures)
         live.run_loopback(options, as_json=figures.as_json)
         return
+    lends = sending.lent(loopback=False)
     own = meeting.own_server(ice.told())
-    lent = ctx.with_resource(page.opened(page_port, picture.size, picture.network))
+    shown = served.page_name, picture.size, picture.network, picture.kbps
+    lent = ctx.with_resource(page.opened(place, *shown))
     displays = ctx.with_resource(kept.opened(picture.size, both=source is not None))
     speaker = lent.speaker or ctx.with_resource(sound.opened_speaker(kept.speaker, shown=kept.show))
     ends = page.Lent(lent.source or source, lent.displays + displays, speaker)
     peer = _peer_options(meeting, kept, figures, media, servers, ends)
+    peer = replace(peer, lends=lends)
     live.run_peer(peer, own, figures.report, as_json=figures.as_json, verbosity=figures.verbosity)
 
 
