@@ -16,6 +16,7 @@ from gemino.nn.model import build, rung_vector
 from gemino.runtime import ClassicalSynthesizer, Drawing, open_synthesizer
 from gemino.runtime.base import Precision
 from gemino.runtime.fullscale import Bands, Detail
+from gemino.runtime.neural import NeuralSynthesizer
 from gemino.runtime.programs import OnDevice, record, to_tensor
 from gemino.runtime.torch_runtime import TorchSynthesizer, load_network
 from gemino.zoo import ModelFiles, write_config
@@ -42,6 +43,11 @@ def test_without_a_model_pictures_are_upsampled() -> None:
     assert np.array_equal(
         synthesizer.synthesize(picture(128), Sampling(128), -5.0), resize(picture(128), 512)
     )
+
+
+def test_a_runtime_that_does_not_draw_cannot_be_opened() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        NeuralSynthesizer(256, (Drawing("tiny", 256),))  # type: ignore[abstract]  # the point
 
 
 def test_before_the_first_reference_pictures_are_upsampled(files: ModelFiles) -> None:

@@ -18,8 +18,8 @@ from gemino.graphs import GRAPH_NAMES, Graphs
 from gemino.rate import rung_vector
 from gemino.runtime.base import Drawing
 from gemino.runtime.fullscale import Bands, Detail, Plane, compose, grid, warp_band
-from gemino.runtime.holding import HoldingSynthesizer
 from gemino.runtime.memory import keep_freed_memory
+from gemino.runtime.neural import NeuralSynthesizer
 from gemino.runtime.origins import Origins, origins
 from gemino.runtime.views import view
 from gemino.sampling import glimpse
@@ -43,7 +43,7 @@ class _Held(NamedTuple):
     detail: Detail
 
 
-class OnnxSynthesizer(HoldingSynthesizer[_Held]):
+class OnnxSynthesizer(NeuralSynthesizer[_Held]):
     """An exported model and its references; as `TorchSynthesizer` in every other respect.
 
     graphs: by name; whoever wants to see what goes through one may wrap it. threads: CPU threads

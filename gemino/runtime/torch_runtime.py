@@ -21,8 +21,8 @@ from gemino.nn.model import GeminoNet, build
 from gemino.rate import rung_vector
 from gemino.runtime.base import Drawing, Precision
 from gemino.runtime.fullscale import Bands, Detail
-from gemino.runtime.holding import HoldingSynthesizer
 from gemino.runtime.memory import give_back_memory, keep_freed_memory
+from gemino.runtime.neural import NeuralSynthesizer
 from gemino.runtime.origins import Origins
 from gemino.runtime.programs import Held, Parts, Program, record, to_tensor
 from gemino.runtime.timings import frame_s
@@ -37,7 +37,7 @@ _Key = tuple[str, int, int]
 """Of a program: model, side of the straightened LR picture, side of the picture drawn."""
 
 
-class TorchSynthesizer(HoldingSynthesizer[Held]):
+class TorchSynthesizer(NeuralSynthesizer[Held]):
     """A model and its references. Before the first reference it upsamples classically.
 
     Of the references held, each picture takes its detail from the one that is most like it, and
