@@ -103,9 +103,12 @@ def test_the_rates_are_those_asked_for_and_add_up(call: tuple[LoopbackReport, Pa
     assert 1 <= report.references <= 3  # two seconds apart at the least, but for the coarse first
     packets = report.frames_sent + 4.0 / 0.06
     least = report.lr_kbps + report.audio_kbps + packets * 50 * 8 / 1000 / report.seconds
+    assert (
+        least + report.reference_kbps < report.onwire_kbps < 1.4 * (least + report.reference_kbps)
+    )
     # and the reference in full, as it crossed in these four seconds, with everything's overhead
     least += report.reference_bytes * 8 / 1000 / report.seconds
-    assert least < report.onwire_kbps < 1.6 * least
+    assert least < report.onwire_bytes * 8 / 1000 / report.seconds < 1.6 * least
 
 
 def test_memory_and_times_are_reported(call: tuple[LoopbackReport, Path]) -> None:

@@ -139,7 +139,9 @@ class LoopbackReport:
 
     payload_kbps: video payload, references amortised over a minute or the clip, whichever is
     longer; lr_kbps and reference_kbps are its parts; audio_kbps comes on top and total_kbps is all
-    of it. onwire_kbps: every byte from sender to receiver, headers included. fps_shown: shown
+    of it. onwire_kbps: every byte from sender to receiver, headers included, and those that are
+    sent once (references, the connection's making) amortised likewise; onwire_bytes: all of them,
+    undivided. fps_shown: shown
     frames over the clip's time. latency_ms: capture to shown, p50 and p95. warnings: what went
     wrong without ending the call. frames_carried: those of frames_neural that show the detail of
     the last drawn one. drawn_px, drawn_by, drawn_every: how the network drew at the end, which is
@@ -174,6 +176,7 @@ class LoopbackReport:
     audio_kbps: float
     total_kbps: float
     onwire_kbps: float
+    onwire_bytes: int
     lr_bytes: int
     reference_bytes: int
     references: int

@@ -176,7 +176,10 @@ class Peer:
             talk.check(now)
             if talk.greeted and not talk.started:
                 talk.started = True
+                await self._measure()
                 if self.outgoing is not None:
+                    traffic = self.outgoing.counters.traffic
+                    traffic.setup_bytes = traffic.onwire_bytes
                     self.outgoing.clock.start()
             if talk.started:
                 self._say(talk.messages(now))

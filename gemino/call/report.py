@@ -11,7 +11,15 @@ from gemino.call.incoming import Incoming
 from gemino.call.options import LoopbackOptions, LoopbackReport
 from gemino.call.outgoing import Outgoing
 from gemino.call.recorder import LogRow
-from gemino.call.stats import Counters, Samples, kbps, keeping_up, payload_kbps, percentile
+from gemino.call.stats import (
+    Counters,
+    Samples,
+    kbps,
+    keeping_up,
+    onwire_kbps,
+    payload_kbps,
+    percentile,
+)
 from gemino.config import REFERENCE_AMORTISATION_S
 from gemino.processes import peak_rss_mb
 
@@ -72,7 +80,7 @@ def peer_report(outgoing: Outgoing | None, incoming: Incoming | None) -> dict[st
             "frames_in_clip": video.sent + video.dropped,
             "payload_kbps": round(payload_kbps(counters, seconds), 3),
             "audio_kbps": round(kbps(counters.audio_bytes, seconds), 3),
-            "onwire_kbps": round(kbps(counters.traffic.onwire_bytes, seconds), 3),
+            "onwire_kbps": round(onwire_kbps(counters, seconds), 3),
         }
     if incoming is not None:
         counters = incoming.counters
@@ -157,6 +165,7 @@ def loopback_report(
         audio_kbps=sent["audio_kbps"],
         total_kbps=round(sent["payload_kbps"] + sent["audio_kbps"], 3),
         onwire_kbps=sent["onwire_kbps"],
+        onwire_bytes=sent["onwire_bytes"],
         lr_bytes=sent["lr_bytes"],
         reference_bytes=sent["reference_bytes"],
         references=sent["references"],

@@ -52,11 +52,13 @@ class Samples:
 class Traffic:
     """Datagrams of the media's direction, as the transport counts them.
 
+    setup_bytes: those of `onwire_bytes` that came before the media: DTLS, and the first words.
     rtt_ms: to the other peer and back, by its RTCP reports; known only of what we send.
     """
 
     packets: int = 0
     bytes: int = 0
+    setup_bytes: int = 0
     rtt_ms: float | None = None
 
     @property
@@ -125,6 +127,14 @@ def payload_kbps(counters: Counters, seconds: float) -> float:
     """Video payload: the LR stream over `seconds`, references over a minute or longer."""
     amortised_s = max(seconds, REFERENCE_AMORTISATION_S)
     return kbps(counters.lr_bytes, seconds) + kbps(counters.reference_bytes, amortised_s)
+
+
+def onwire_kbps(counters: Counters, seconds: float) -> float:
+    """All that left, with headers: what is sent once, which is the connection's making and the
+    references, over a minute or longer, as in `payload_kbps`; the rest over `seconds`."""
+    once = counters.traffic.setup_bytes + counters.reference_bytes
+    amortised_s = max(seconds, REFERENCE_AMORTISATION_S)
+    return kbps(counters.traffic.onwire_bytes - once, seconds) + kbps(once, amortised_s)
 
 
 def w3c(counters: Counters, *, sends: bool, now: float) -> dict[str, Any]:
