@@ -26,8 +26,8 @@ from safetensors.numpy import load, save
 
 from gemino.errors import ModelError
 from gemino.identity import FEATURES, MAX_KEPT
+from gemino.wire import MAX_ADAPTER_BYTES
 
-MAX_ADAPTER_BYTES = 500_000
 FILE = "adapter.safetensors"
 FORMAT = "gemino-adapter-2"
 _MAX_HEADER_BYTES = 64 * 1024
@@ -93,7 +93,16 @@ def find(name_or_path: str | Path) -> AdapterFile:
     wanted = str(name_or_path)
     if wanted.startswith(_BY_HASH):
         return _find_by_hash(wanted.removeprefix(_BY_HASH))
-    path = Path(name_or_path)
+    return _read(_locate(name_or_path))[0]
+
+
+def find_data(name_or_path: str | Path) -> tuple[AdapterFile, bytes]:
+    """The adapter of that name, or in that folder or file, and the bytes of its file; as `find`."""
+    return _read(_locate(name_or_path))
+
+
+def _locate(name_or_path: str | Path) -> Path:
+    wanted, path = str(name_or_path), Path(name_or_path)
     if _NAME.fullmatch(wanted):
         places = [folder / wanted / FILE for folder in folders()]
         path = next((place for place in places if place.is_file()), path)
@@ -104,7 +113,7 @@ def find(name_or_path: str | Path) -> AdapterFile:
             f"no adapter {wanted!r}; make one with gemino personalize VIDEO --name {path.name}, "
             "or name its folder"
         )
-    return _read(path)
+    return path
 
 
 def _find_by_hash(digits: str) -> AdapterFile:
@@ -113,7 +122,7 @@ def _find_by_hash(digits: str) -> AdapterFile:
     for folder in folders():
         for path in sorted(folder.glob(f"*/{FILE}")):
             try:
-                found = _read(path)
+                found, _ = _read(path)
             except ModelError:
                 continue  # another one, and damaged; it is not asked for
             if found.sha256.startswith(digits):
@@ -124,14 +133,14 @@ def _find_by_hash(digits: str) -> AdapterFile:
     )
 
 
-def _read(path: Path) -> AdapterFile:
+def _read(path: Path) -> tuple[AdapterFile, bytes]:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_ADAPTER_BYTES + 1)
     except OSError as exc:
         raise ModelError(f"{path}: cannot be read ({exc.strerror})") from exc
     try:
-        return parse(data)
+        return parse(data), data
     except ModelError as exc:
         raise ModelError(f"{path}: {exc}") from exc
 

@@ -63,7 +63,7 @@ class Gallery:
         folder: Path,
         key_file: Path,
         *,
-        kinds: tuple[str, ...] = ("sent", "received"),
+        kinds: tuple[str, ...] = ("sent", "received", "adapter", "part"),
         max_items: int = 128,
     ) -> None:
         self.folder = folder

@@ -27,6 +27,8 @@ VERSION = 1
 MAX_MESSAGE_BYTES = 1200
 MAX_REFERENCE_BYTES = 1 << 20
 """Far above any useful reference picture (5-40 kB): a bound, not a target."""
+MAX_ADAPTER_BYTES = 500_000
+"""Of a person's adapter, which is lent once and kept (`gemino.adapters`)."""
 REFERENCE_ID_BYTES = 4
 MAX_CHUNK_BYTES = MAX_MESSAGE_BYTES - 1 - REFERENCE_ID_BYTES - 4
 MAX_REASON_BYTES = 200
@@ -39,6 +41,7 @@ _U64 = Annotated[int, Integer("Q", 0, 0xFFFFFFFFFFFFFFFF)]
 _SHA256 = Annotated[bytes, Bytes(32, 32)]
 _REFERENCE_ID = Annotated[bytes, Bytes(REFERENCE_ID_BYTES, REFERENCE_ID_BYTES)]
 _REFERENCE_SIZE = Annotated[int, Integer("I", 1, MAX_REFERENCE_BYTES)]
+_ADAPTER_SIZE = Annotated[int, Integer("I", 1, MAX_ADAPTER_BYTES)]
 
 
 class Message:
@@ -243,6 +246,44 @@ class MediaState(Message):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class AdapterOffer(Message):
+    """The sender's own adapter, of `total_bytes`, may be lent to whoever draws them.
+
+    base_sha256: of the weights that it changes. Nothing follows until the receiver wants it; a peer
+    that does not know this message drops it, and gets nothing.
+    """
+
+    TYPE: ClassVar[int] = 13
+
+    sha256: _SHA256
+    base_sha256: _SHA256
+    total_bytes: _ADAPTER_SIZE
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AdapterChunk(Message):
+    """The piece of the offered adapter that begins at byte `offset`; they come in order."""
+
+    TYPE: ClassVar[int] = 14
+
+    offset: Annotated[int, Integer("I", 0, MAX_ADAPTER_BYTES - 1)]
+    data: Annotated[bytes, Bytes(1, MAX_CHUNK_BYTES)]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AdapterAnswer(Message):
+    """What the receiver wants of the offered adapter: what follows `received_bytes`, or no more.
+
+    wanted: False where it has all of it, or will have none.
+    """
+
+    TYPE: ClassVar[int] = 15
+
+    received_bytes: Annotated[int, Integer("I", 0, MAX_ADAPTER_BYTES)]
+    wanted: Annotated[bool, Flag()]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Bye(Message):
     """The sender of this leaves, for `reason`; nothing follows it."""
 
@@ -263,6 +304,9 @@ MESSAGES: tuple[type[Message], ...] = (
     CaptureTime,
     SoundTime,
     MediaState,
+    AdapterOffer,
+    AdapterChunk,
+    AdapterAnswer,
     Bye,
 )
 _BY_TYPE = {message.TYPE: message for message in MESSAGES}

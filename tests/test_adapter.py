@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gemino.adapters import MAX_ADAPTER_BYTES, Size, find, parse, to_bytes
+from gemino.adapters import Size, find, parse, to_bytes
 from gemino.config import ModelConfig
 from gemino.errors import ModelError
 from gemino.nn.adapter import (
@@ -26,6 +26,7 @@ from gemino.nn.adapter import (
     weaker,
 )
 from gemino.nn.model import GeminoNet, build
+from gemino.wire import MAX_ADAPTER_BYTES
 from gemino.zoo import ModelFiles
 from tiny_model import write_tiny_model
 

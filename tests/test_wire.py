@@ -56,6 +56,24 @@ VECTORS: list[tuple[str, wire.Message, str]] = [
         wire.ReferenceAck(HASH[:4], 1193, complete=True),
         "ReferenceAck(reference_id=00010203, received_bytes=1193, complete=True)",
     ),
+    (
+        "0d " + HASH.hex() + HASH[::-1].hex() + " 00023668",
+        wire.AdapterOffer(HASH, HASH[::-1], 145_000),
+        (
+            "AdapterOffer(sha256=00010203..(32 bytes), base_sha256=1f1e1d1c..(32 bytes),"
+            " total_bytes=145000)"
+        ),
+    ),
+    (
+        "0e 000004a7 ffee",
+        wire.AdapterChunk(1191, b"\xff\xee"),
+        "AdapterChunk(offset=1191, data=ffee)",
+    ),
+    (
+        "0f 000004a9 01",
+        wire.AdapterAnswer(1193, wanted=True),
+        "AdapterAnswer(received_bytes=1193, wanted=True)",
+    ),
     ("06", wire.ReferenceWish(), "ReferenceWish()"),
     ("07", wire.KeyframeWish(), "KeyframeWish()"),
     (
@@ -110,11 +128,11 @@ def test_there_is_a_vector_for_every_message() -> None:
 def test_every_truncation_and_trailing_junk_is_refused(message: wire.Message) -> None:
     whole = message.serialize()
     # A chunk's data runs to the message's end, so only its fixed part can be missed.
-    shortest = 10 if isinstance(message, wire.ReferenceChunk) else len(whole)
+    shortest = {wire.ReferenceChunk: 10, wire.AdapterChunk: 6}.get(type(message), len(whole))
     for length in range(shortest):
         with pytest.raises(WireError):
             wire.parse(whole[:length])
-    if not isinstance(message, wire.ReferenceChunk):
+    if not isinstance(message, wire.ReferenceChunk | wire.AdapterChunk):
         with pytest.raises(WireError, match="1 bytes too many"):
             wire.parse(whole + b"\0")
 

@@ -14,6 +14,7 @@ from gemino.call.audio import SoundPacket
 from gemino.call.display import Listener, ShownFrame
 from gemino.call.hearing import Hearing
 from gemino.call.jitter import Packet, PictureBuffer, unwrap
+from gemino.call.lending import AdapterReceiver, borrower
 from gemino.call.lipsync import LipSync
 from gemino.call.options import MediaOptions, PeerOptions
 from gemino.call.opus import Samples
@@ -27,6 +28,8 @@ from gemino.call.stats import Counters, kbps
 from gemino.config import Sampling
 from gemino.errors import GeminoError
 from gemino.wire import (
+    AdapterChunk,
+    AdapterOffer,
     CaptureTime,
     MediaState,
     Message,
@@ -57,6 +60,7 @@ class Incoming:
         self._buffer = PictureBuffer()
         kept = None if options.gallery is None else Received(options.gallery)
         self._references = ReferenceReceiver(MAX_REFERENCE_BYTES, kept)
+        self._lent = borrower(options)
         self._wish = Wish()
         self._hearing = Hearing(self._write_sound, options.speaker)
         # A recording gets pictures as they come, and puts them in step by their times.
@@ -155,6 +159,8 @@ class Incoming:
             while (reference := self._references.take()) is not None:
                 self.viewer.add_reference(reference)
             return answers
+        if isinstance(message, AdapterOffer | AdapterChunk) and self._lent is not None:
+            return self._borrow(self._lent, message)
         if isinstance(message, CaptureTime):
             self._capture = message
             self._place_sound()
@@ -164,6 +170,14 @@ class Incoming:
         elif isinstance(message, SoundTime):
             self._hearing.tell(message, time.monotonic())
         return []
+
+    def _borrow(self, lent: AdapterReceiver, message: AdapterOffer | AdapterChunk) -> list[Message]:
+        answers = lent.receive(message)
+        self.counters.adapter_bytes = lent.bytes_received
+        if (taken := lent.take()) is not None:
+            adapter, data = taken
+            self.viewer.adopt(adapter, lambda: lent.keep(data))
+        return answers
 
     def quiet(self, now: float) -> bool:
         """No media has come for a while."""

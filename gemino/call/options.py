@@ -73,7 +73,8 @@ class PeerOptions:
     both peers are on this machine. supervised: leave when standard input closes. wait_s: how long
     to wait for the other peer. displays: open ones, for whoever opened them to close.
     ice: STUN and TURN servers. speaker: an open one, to hear the other side, likewise. gallery:
-    keeps references for the next call.
+    keeps references, and what the other side lends, for the next call. lends: our own adapter, a
+    file, for the other side to draw us with.
     """
 
     room: str
@@ -90,6 +91,7 @@ class PeerOptions:
     wait_s: float = 120.0
     displays: tuple[Display, ...] = ()
     gallery: Gallery | None = None
+    lends: bytes | None = None
     ice: IceOptions = field(default_factory=IceOptions)
     speaker: Speaker | None = None
 

@@ -8,6 +8,7 @@ from aiortc.mediastreams import VIDEO_CLOCK_RATE
 
 from gemino.call.adaptation import Adaptation, split
 from gemino.call.album import Album
+from gemino.call.lending import AdapterSender
 from gemino.call.options import PeerOptions
 from gemino.call.payload import (
     agreed_codec,
@@ -30,6 +31,7 @@ from gemino.config import EncoderConfig, LrCodec, first_reference_bytes
 from gemino.errors import CallError, GeminoError
 from gemino.frames import Frame
 from gemino.wire import (
+    AdapterAnswer,
     CaptureTime,
     KeyframeWish,
     MediaState,
@@ -74,6 +76,8 @@ class Outgoing:
         )
         self._pictures: PictureSender | PlainPictures = PictureSender(config, self.counters)
         self._references = ReferenceSender(budget.reference_pace_kbps)
+        lent, pace_kbps = options.lends, budget.reference_kbps
+        self._lent = None if lent is None else AdapterSender(lent, pace_kbps)
         self._album = None if options.gallery is None else Album(options.gallery)
         self._hopes = self._album is not None
         keep_log = options.frame_log is not None
@@ -214,9 +218,16 @@ class Outgoing:
             counters.reference_at = now
         messages = self._references.messages(now)
         counters.reference_bytes = self._references.bytes_sent
+        if self._lent is not None and self._sends_references:
+            messages += self._lent.messages(
+                now, self._references.bytes_sent, idle=self._references.idle
+            )
+            counters.adapter_bytes = self._lent.bytes_sent
         if (budget := self._adaptation.update(now)) is not None:
             logger.info("LR stream now %s", budget.rung)
             self._references.pace_kbps = budget.reference_pace_kbps
+            if self._lent is not None:
+                self._lent.pace_kbps = budget.reference_kbps
             self._pictures.set_rung(budget.rung)
         return messages + self._times(now) + self._state()
 
@@ -224,6 +235,8 @@ class Outgoing:
         """Take what the other peer says about our stream; raises WireError."""
         if isinstance(message, ReferenceAck | ReferenceHave):
             self._references.receive(message)
+        elif isinstance(message, AdapterAnswer) and self._lent is not None:
+            self._lent.receive(message)
         elif isinstance(message, ReferenceWish):
             self._pictures.request_reference()
         elif isinstance(message, KeyframeWish):

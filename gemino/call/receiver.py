@@ -12,10 +12,12 @@ last drawn one along (`carry`).
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from gemino.adapters import AdapterFile
 from gemino.call.display import ShownFrame
 from gemino.call.governor import Governor, Mode, modes
 from gemino.call.jitter import Picture
@@ -25,7 +27,7 @@ from gemino.call.stats import Counters
 from gemino.config import REFERENCES_HELD, LrCodec, Sampling
 from gemino.decoder import Decoder, LrPicture
 from gemino.errors import CallError, CodecError, GeminoError
-from gemino.runtime import Device, Drawing, Runtime, Synthesizer, open_synthesizer
+from gemino.runtime import Device, Drawing, Runtime, Synthesizer, adopt, open_synthesizer
 from gemino.runtime.base import ClassicalSynthesizer
 
 logger = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ class Viewer:
         self._show = show
         self._playout = Playout()
         self._references: list[bytes] = []
+        self._adapters: deque[tuple[AdapterFile, Callable[[], None]]] = deque(maxlen=1)
         self._closing = False
         self._forgets = False
         self._codec: LrCodec = "vp8"
@@ -99,6 +102,15 @@ class Viewer:
         with self._changed:
             self._references.append(data)
             del self._references[:-REFERENCES_HELD]  # a peer may send faster than we decode
+            self._changed.notify()
+
+    def adopt(self, adapter: AdapterFile, proved: Callable[[], None]) -> None:
+        """Have the other person drawn with their `adapter`, where they are seen.
+
+        proved: called where it fits the network, in a thread of ours.
+        """
+        with self._changed:
+            self._adapters.append((adapter, proved))
             self._changed.notify()
 
     def forget_references(self) -> None:
@@ -154,6 +166,8 @@ class Viewer:
                     if self._forgets:
                         self._forgets = False
                         beside.submit(synthesizer.forget_references)
+                    while self._adapters:
+                        beside.submit(self._adopt, synthesizer, *self._adapters.popleft())
                     for reference in references:
                         beside.submit(self._use, decoder, reference)
                     decoder, newest = self._decode(decoder, batch, governor)
@@ -172,7 +186,7 @@ class Viewer:
 
     def _next_work(self) -> tuple[list[DuePicture], list[bytes]] | None:
         with self._changed:
-            while not (len(self._playout) or self._references or self._forgets):
+            while not (len(self._playout) or self._references or self._forgets or self._adapters):
                 if self._closing:
                     return None
                 self._changed.wait()
@@ -191,6 +205,20 @@ class Viewer:
             self._failure = CallError(f"references cannot be used any more: {error}")
         else:
             self._counters.references += 1
+
+    def _adopt(
+        self, synthesizer: Synthesizer, adapter: AdapterFile, proved: Callable[[], None]
+    ) -> None:
+        try:
+            adopt(synthesizer, self._model or "", adapter, self._device)
+        except GeminoError as error:
+            logger.warning("the adapter that the other peer lends is not used: %s", error)
+        except Exception as error:  # a thread's edge: nobody looks at this one's result
+            logger.debug("an adapter cannot be made ready", exc_info=True)
+            logger.warning("the adapter that the other peer lends cannot be used: %s", error)
+        else:
+            self._counters.adapter = adapter.hash_name
+            proved()
 
     def _expect(self, synthesizer: Synthesizer, sampling: Sampling) -> None:
         try:

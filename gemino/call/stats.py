@@ -78,7 +78,8 @@ class Counters:
     keep up: drawn_every: one picture in so many is drawn; drawn_px, drawn_by: how large and by
     which model, 0 and "" as long as that is as asked for. reference_at: when the newest reference
     left, or was first used (time.monotonic). picture_off, sound_off: its sender has switched its
-    camera or its microphone off.
+    camera or its microphone off. adapter_bytes: of an adapter that is lent, sent or received;
+    adapter: what it is called once it draws, without its owner's name.
     """
 
     frames: int = 0
@@ -89,6 +90,8 @@ class Counters:
     lr_bytes: int = 0
     reference_bytes: int = 0
     references: int = 0
+    adapter_bytes: int = 0
+    adapter: str = ""
     audio_bytes: int = 0
     audio_packets_lost: int = 0
     audio_packets_recovered: int = 0
@@ -151,6 +154,7 @@ def w3c(counters: Counters, *, sends: bool, now: float) -> dict[str, Any]:
         "geminoLrBytes": counters.lr_bytes,
         "geminoReferenceBytes": counters.reference_bytes,
         "geminoReferences": counters.references,
+        "geminoAdapterBytes": counters.adapter_bytes,
         "geminoAudioBytes": counters.audio_bytes,
         "geminoAudioPacketsLost": counters.audio_packets_lost,
         "geminoOnWireBytes": counters.traffic.onwire_bytes,

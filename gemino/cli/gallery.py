@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from gemino.cli import consent
 from gemino.cli.edge import new_app
 from gemino.errors import MediaError
 from gemino.gallery import Gallery, default_folder, default_key
 
-gallery = new_app("What calls with --gallery keep for the next one, encrypted.")
+gallery = new_app("What calls with --gallery keep for the next one, and what they may lend.")
 
 _Folder = Annotated[
     Path | None, typer.Option("--gallery", metavar="FOLDER", help="Another one than your own.")
@@ -54,6 +55,24 @@ def forget(
         for item in found:
             kept.forget(item)
             typer.echo(f"forgot {item.sha256[:4].hex()}")
+
+
+@gallery.command("lend")
+def lend(
+    name: Annotated[str, typer.Argument(help="Your own adapter: a name or a folder.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Consent without being asked.")] = False,
+    never: Annotated[bool, typer.Option("--never", help="Withdraw your consent.")] = False,
+) -> None:
+    """Say whether calls may lend your adapter to the other side (gemino-call --lend)."""
+    if yes and never:
+        raise MediaError("say --yes or --never, not both")
+    if never:
+        consent.withdraw(name)
+        typer.echo(f"{name} is lent to nobody any more; who has it keeps it until they forget it")
+    elif consent.ask(name, yes=yes):
+        typer.echo(f"gemino-call --lend {name} may lend it")
+    else:
+        typer.echo(f"{name} is lent to nobody")
 
 
 def _is_missing(folder: Path | None) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from gemino.cli import browser as page
-from gemino.cli import sound
+from gemino.cli import consent, sound
 from gemino.errors import CallError
 
 if TYPE_CHECKING:
@@ -39,6 +39,22 @@ class Sending:
         bool, typer.Option("--test-pattern", help="Send a moving test picture.")
     ] = False
     browser: page.Browser = None
+    lend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Lend the other side your own adapter, in bits that are left over; asks for your"
+            " consent once.",
+        ),
+    ] = None
+
+    def lent(self, *, loopback: bool) -> bytes | None:
+        """The adapter that may be lent; raises CallError without its owner's consent."""
+        if self.lend is None:
+            return None
+        if loopback:
+            raise CallError("--lend is for calls of two: with --loopback, --adapter NAME draws")
+        return consent.lent(self.lend)
 
     @property
     def lists_cameras(self) -> bool:

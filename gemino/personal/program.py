@@ -24,7 +24,16 @@ from gemino.errors import MediaError, ModelError
 from gemino.nn.adapter import attach, extract, from_arrays, merged, to_arrays, weaker
 from gemino.nn.model import GeminoNet
 from gemino.personal import footage
-from gemino.personal.judging import LEAST_GAIN, Verdict, Views, compare, measure, views
+from gemino.personal.judging import (
+    AS_FILMED,
+    LEAST_GAIN,
+    RELIT,
+    Verdict,
+    Views,
+    compare,
+    measure,
+    views,
+)
 from gemino.personal.lessons import SEQUENCES, STREAMS, judging, learning, likeness, play
 from gemino.personal.publish import publish
 from gemino.personal.sheet import write_png
@@ -33,12 +42,13 @@ from gemino.personal.variety import VariedSampler
 from gemino.runtime.memory import keep_freed_memory
 from gemino.runtime.perceptual import load_lpips
 from gemino.runtime.torch_runtime import load_network
-from gemino.training.sequence import Sequence
 from gemino.training.interrupts import on_interrupt
 from gemino.training.logbook import bar
 from gemino.training.losses import Losses, LossWeights
+from gemino.training.sequence import Sequence
 from gemino.training.trainer import Look, Report, Trainer, TrainingConfig
 from gemino.training.workers import join
+from gemino.wire import MAX_ADAPTER_BYTES
 from gemino.zoo import DEFAULT_MODEL, ModelFiles, find
 
 _STRENGTHS, _NEARLY = (0.7, 1.0), 0.9
@@ -248,7 +258,7 @@ def _train(
         validate_every=options.validate_every,
     )
     sampler = VariedSampler(learned, options.batch, options.crop_px, options.seed, STREAMS)
-    judged = [sequence for sequences in seen.values() for sequence in sequences]
+    judged = [*seen[AS_FILMED], *seen[RELIT]]
     trainer = Trainer(settings, network, losses, sampler, workers)
     generic = trainer.validate(judged, alex).mean
     best = _Best(folder, base, options.name, likeness(learned), seen, trainer, console, generic)
@@ -267,10 +277,10 @@ def _train(
 def _check_size(network: GeminoNet, rank: int) -> None:
     """Say before the training that its file would be refused."""
     values = sum(x.numel() for x in network.parameters() if x.requires_grad)
-    if 2 * values > adapters.MAX_ADAPTER_BYTES - _OVERHEAD_BYTES:
-        least = rank * (adapters.MAX_ADAPTER_BYTES - _OVERHEAD_BYTES) // (2 * values)
+    if 2 * values > MAX_ADAPTER_BYTES - _OVERHEAD_BYTES:
+        least = rank * (MAX_ADAPTER_BYTES - _OVERHEAD_BYTES) // (2 * values)
         raise ModelError(
-            f"with --rank {rank} the adapter would be larger than {adapters.MAX_ADAPTER_BYTES} "
+            f"with --rank {rank} the adapter would be larger than {MAX_ADAPTER_BYTES} "
             f"bytes; use --rank {max(least, 1)}"
         )
 

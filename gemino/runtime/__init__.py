@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from gemino.errors import RuntimeUnavailable
-from gemino.identity import Watcher
+from gemino.adapters import AdapterFile
+from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.runtime.base import ClassicalSynthesizer, Drawing, Precision, Synthesizer
 from gemino.runtime.choice import choose, lighter_than, open_graphs, open_torch, torch_is_there
 from gemino.runtime.guarded import GuardedSynthesizer
@@ -18,6 +18,7 @@ __all__ = [
     "Precision",
     "Runtime",
     "Synthesizer",
+    "adopt",
     "open_synthesizer",
 ]
 
@@ -48,13 +49,33 @@ def open_synthesizer(
     if model is None or runtime == "classical":
         return ClassicalSynthesizer(output_px)
     files = find(model)
-    opened = _open(files, output_px, threads, runtime, device, precision, live)
+    asked = output_px, threads, runtime, device, precision, live
     if files.adapter is None:
-        return opened
-    plain = replace(files, adapter=None)
-    generic = _open(plain, output_px, threads, "torch", device, precision, live)
-    adapter = files.adapter
-    return GuardedSynthesizer(opened, generic, Watcher(adapter.likeness), adapter.serves)
+        opened = _open(files, *asked)
+        return GuardedSynthesizer(opened) if live else opened
+    personal = _open(files, *asked)
+    guarded = GuardedSynthesizer(
+        _open(replace(files, adapter=None), output_px, threads, "torch", *asked[3:])
+    )
+    guarded.adopt(personal, files.adapter)
+    return guarded
+
+
+def adopt(
+    synthesizer: Synthesizer, model: str | Path, adapter: AdapterFile, device: Device
+) -> None:
+    """Have `synthesizer`, opened live for `model`, draw with `adapter` where its owner is seen.
+
+    Takes a second or more, beside the frames and on the thread that adds references. Raises
+    ModelError where `adapter` does not fit the model, or what runs it takes none.
+    """
+    files = find(model)
+    adapter.check_base(files.config.name, files.sha256)
+    if not isinstance(synthesizer, GuardedSynthesizer) or files.graphs is not None:
+        raise ModelError(f"adapter {adapter.name!r}: {synthesizer.way} runs no adapters; use torch")
+    files = replace(files, adapter=adapter)
+    size_px = synthesizer.output_px
+    synthesizer.adopt(_open(files, size_px, 1, "torch", device, "auto", live=True), adapter)
 
 
 def _open(

@@ -7,10 +7,13 @@ adapter did not draw better on its owner's own video.
 """
 
 import logging
+from collections import deque
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
-from gemino.adapters import Size
-from gemino.config import Sampling
+from gemino.adapters import AdapterFile, Size
+from gemino.config import REFERENCES_HELD, Sampling
+from gemino.errors import ModelError
 from gemino.frames import Frame
 from gemino.identity import Watcher
 from gemino.runtime.base import Drawing, Synthesizer
@@ -19,26 +22,47 @@ from gemino.runtime.origins import Origins
 logger = logging.getLogger(__name__)
 
 
-class GuardedSynthesizer:
-    """`personal` where `watcher` knows the person and the size is in `serves`, else `generic`.
+class _Adapted(NamedTuple):
+    """What draws with an adapter, who knows its owner, and the sizes that it serves."""
 
-    Both are of one model and size.
+    synthesizer: Synthesizer
+    watcher: Watcher
+    serves: AbstractSet[Size]
+
+
+class GuardedSynthesizer:
+    """The adapted network where the adapter's owner is seen and the size is served, else `generic`.
+
+    There may be no adapter at first, and one that comes in mid-call is adopted then.
     """
 
-    def __init__(
-        self,
-        personal: Synthesizer,
-        generic: Synthesizer,
-        watcher: Watcher,
-        serves: AbstractSet[Size],
-    ) -> None:
-        self._personal, self._generic = personal, generic
-        self._watcher = watcher
-        self._serves = serves
+    def __init__(self, generic: Synthesizer) -> None:
+        self._generic = generic
+        self._adapted: _Adapted | None = None
         self._known = False
-        self._drawing = personal.drawings[0]
-        self.name, self.way = personal.name, personal.way
-        self.output_px, self.drawings = personal.output_px, personal.drawings
+        self._drawing = generic.drawings[0]
+        self._sampling: Sampling | None = None
+        self._references: deque[Frame] = deque(maxlen=REFERENCES_HELD)
+        self.name, self.way = generic.name, generic.way
+        self.output_px, self.drawings = generic.output_px, generic.drawings
+
+    def adopt(self, personal: Synthesizer, adapter: AdapterFile) -> None:
+        """Draw by `personal`, the generic model with `adapter`, from now on, where it is to be.
+
+        Takes a second, beside the frames and on the thread that adds references. Raises ModelError
+        where it cannot stand in for the generic one.
+        """
+        own, other = ([way.size_px for way in one.drawings] for one in (self._generic, personal))
+        if own != other:
+            raise ModelError(f"{personal.name}: {self._generic.way} runs no adapters; use torch")
+        for reference in self._references:
+            personal.add_reference(reference)
+        personal.draw_as(personal.drawings[self.drawings.index(self._drawing)])
+        if self._sampling is not None:
+            personal.expect(self._sampling)
+        self._known = False
+        self._adapted = _Adapted(personal, Watcher(adapter.likeness), adapter.serves)
+        self.name = personal.name
 
     @property
     def personal(self) -> bool:
@@ -55,35 +79,41 @@ class GuardedSynthesizer:
 
     def add_reference(self, reference: Frame) -> None:
         """Hold `reference` in both."""
-        for one in (self._personal, self._generic):
+        self._references.append(reference)
+        for one in self._both():
             one.add_reference(reference)
 
     def forget_references(self) -> None:
         """Hold none any more; somebody else may come."""
-        for one in (self._personal, self._generic):
+        self._references.clear()
+        for one in self._both():
             one.forget_references()
-        self._watcher.forget()
+        if self._adapted is not None:
+            self._adapted.watcher.forget()
         self._known = False
 
     def watch(self, lr: Frame) -> None:
         """Every LR picture [s, s, 3] in order: look for cuts, and whose face it is."""
-        for one in (self._personal, self._generic):
+        for one in self._both():
             one.watch(lr)
-        former = self._watcher.verdict
-        self._watcher.watch(lr)
-        verdict = self._watcher.verdict
-        if verdict is False and former is not False:
+        if self._adapted is None:
+            return
+        watcher = self._adapted.watcher
+        former = watcher.verdict
+        watcher.watch(lr)
+        if watcher.verdict is False and former is not False:
             logger.warning(
                 "the adapter %s is not used: the face in the stream is another one (%.2f alike)",
                 self.name,
-                self._watcher.alike,
+                watcher.alike,
             )
-        self._known = bool(verdict)
+        self._known = bool(watcher.verdict)
 
     def expect(self, sampling: Sampling) -> None:
         """Make both ready, the one that will draw first."""
+        self._sampling = sampling
         drawer = self._drawer(sampling)
-        for one in (drawer, *(one for one in (self._personal, self._generic) if one is not drawer)):
+        for one in (drawer, *(one for one in self._both() if one is not drawer)):
             one.expect(sampling)
 
     def ready(self, sampling: Sampling) -> bool:
@@ -92,7 +122,7 @@ class GuardedSynthesizer:
     def draw_as(self, drawing: Drawing) -> None:
         """Draw in another way of `drawings`; ValueError for none of them."""
         at = self.drawings.index(drawing)
-        for one in (self._personal, self._generic):
+        for one in self._both():
             one.draw_as(one.drawings[at])
         self._drawing = drawing
 
@@ -106,9 +136,15 @@ class GuardedSynthesizer:
         """`synthesize`, and where the detail comes from; None where no network drew."""
         return self._drawer(sampling).explain(lr, sampling, log2_bits_per_pixel)
 
+    def _both(self) -> tuple[Synthesizer, ...]:
+        adapted = self._adapted
+        return (self._generic,) if adapted is None else (adapted.synthesizer, self._generic)
+
     def _drawer(self, sampling: Sampling) -> Synthesizer:
         """Who draws such pictures now. What a fovea bends was judged nowhere."""
-        drawing = self._drawing
-        own = drawing.model == self.name and sampling.fovea is None
-        serves = own and Size(drawing.size_px, sampling.size_px) in self._serves
-        return self._personal if self._known and serves else self._generic
+        adapted, drawing = self._adapted, self._drawing
+        if adapted is None or not self._known or sampling.fovea is not None:
+            return self._generic
+        own = drawing.model == self.drawings[0].model  # the lighter one has no adapter
+        serves = own and Size(drawing.size_px, sampling.size_px) in adapted.serves
+        return adapted.synthesizer if serves else self._generic
