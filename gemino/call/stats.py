@@ -7,6 +7,7 @@ that: IPv4 20, UDP 8, RTP 12, SRTP tag 10.
 """
 
 import math
+from array import array
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -28,14 +29,16 @@ def percentile(values: Iterable[float], share: float) -> float | None:
 
 
 class Samples:
-    """The latest measurements of one duration, in milliseconds."""
+    """The latest measurements of one duration, in milliseconds; of one size however many come."""
 
     def __init__(self) -> None:
-        self._all: deque[float] = deque(maxlen=_SAMPLES)
+        self._ring = array("f", bytes(_SAMPLES * array("f").itemsize))
         self._recent: deque[float] = deque(maxlen=60)
+        self._count = 0
 
     def add(self, milliseconds: float) -> None:
-        self._all.append(milliseconds)
+        self._ring[self._count % _SAMPLES] = milliseconds
+        self._count += 1
         self._recent.append(milliseconds)
 
     def recent(self) -> float:
@@ -44,7 +47,7 @@ class Samples:
         return sum(recent) / len(recent) if recent else 0.0
 
     def p(self, share: float) -> float | None:
-        value = percentile(list(self._all), share)
+        value = percentile(self._ring[: self._count], share)
         return None if value is None else round(value, 2)
 
 
