@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 import time
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -109,9 +110,9 @@ class _Running:
 class VideoTrack(MediaStreamTrack):
     """A source's frames when they are due.
 
-    sent: how many were handed over. latest: (index, time_s) of the last of them. log: the same of
-    all of them where keep_log says so, else empty: a call may last for hours. watch: called with
-    each, on the event loop. hidden: hand over none, though the source goes on.
+    sent: how many were handed over. latest: (index, time_s) of the last of them. keep_log: of all
+    of them, else `log` is empty: a call may last for hours. watch: called with each, on the event
+    loop. hidden: hand over none, though the source goes on.
     """
 
     kind = "video"
@@ -121,13 +122,18 @@ class VideoTrack(MediaStreamTrack):
         self._dropped = 0
         self.sent = 0
         self.latest: tuple[int, float] | None = None
-        self.log: list[tuple[int, float]] = []
+        self._log = array("d")
         self.failure: GeminoError | None = None
         self.watch: Callable[[SourceFrame], None] | None = None
         self.hidden = False
         self._keep_log = keep_log
         self._clock = clock
         self._running = _Running(pictures, clock, 0.0)
+
+    @property
+    def log(self) -> list[tuple[int, float]]:
+        """(index, time_s) of every frame handed over."""
+        return [(int(at), s) for at, s in zip(self._log[::2], self._log[1::2], strict=True)]
 
     @property
     def dropped(self) -> int:
@@ -163,7 +169,7 @@ class VideoTrack(MediaStreamTrack):
             self.sent += 1
             self.latest = frame.index, frame.time_s
             if self._keep_log:
-                self.log.append(self.latest)
+                self._log.extend(self.latest)
             if self.watch is not None:
                 self.watch(frame)
             picture = av.VideoFrame.from_ndarray(frame.frame, format="rgb24")
