@@ -23,9 +23,9 @@ from gemino.evaluation import results
 from gemino.frames import Frame, prepare, resize
 from gemino.media import MovieWriter, read_frames
 from gemino.nn.lpips import Lpips
+from gemino.nn.pictures import to_tensor
 from gemino.runtime import open_synthesizer
 from gemino.runtime.perceptual import load_lpips
-from gemino.runtime.programs import to_tensor
 from gemino.video.lr import LrDecoder
 from gemino.zoo import DEFAULT_MODEL
 from training_clips import ADDRESS, SIDE, WEBCAM, portrait, write_portrait, write_still, write_talk
@@ -167,7 +167,7 @@ def test_then_all_is_sharp_and_on_the_way_back_too(
 
 def lpips(network: Lpips, shown: Frame, source: Frame) -> float:
     with torch.inference_mode():
-        return float(network(*(to_tensor(x, torch.device("cpu")) for x in (shown, source))))
+        return float(network(*(to_tensor([x]) for x in (shown, source))))
 
 
 def test_a_file_with_a_cut_shows_each_person_after_it(

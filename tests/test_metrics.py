@@ -11,6 +11,7 @@ from gemino.errors import ModelError
 from gemino.evaluation import metrics
 from gemino.frames import Frame
 from gemino.nn.lpips import Lpips
+from gemino.nn.pictures import to_tensor
 from gemino.runtime.perceptual import load_lpips
 
 VECTORS = Path(__file__).parent / "vectors" / "lpips"
@@ -74,7 +75,7 @@ def test_lpips_agrees_with_the_lpips_package(network: Lpips) -> None:
     renamed |= {f"lin{k}.model.1.weight": ours[f"lin{k}.weight"] for k in range(5)}
     result = theirs.load_state_dict(renamed, strict=False)
     assert not result.unexpected_keys
-    a, b = metrics.to_tensor([scene()]), metrics.to_tensor([noisy(scene())])
+    a, b = to_tensor([scene()]), to_tensor([noisy(scene())])
     with torch.inference_mode():
         expected = float(theirs(a, b, normalize=True))
         expected_unscaled = float(theirs(a, b))
@@ -91,23 +92,21 @@ def test_equal_pictures_have_no_distance(network: Lpips) -> None:
 def test_a_batch_is_measured_picture_by_picture(network: Lpips) -> None:
     pairs = [(scene(), noisy(scene())), (scene(), boxed(scene()))]
     with torch.inference_mode():
-        together = network(
-            metrics.to_tensor([a for a, _ in pairs]), metrics.to_tensor([b for _, b in pairs])
-        )
+        together = network(to_tensor([a for a, _ in pairs]), to_tensor([b for _, b in pairs]))
     apart = [metrics.lpips(network, a, b) for a, b in pairs]
     assert together.tolist() == pytest.approx(apart, rel=1e-4)
 
 
 def test_gradients_stay_finite_where_features_vanish(network: Lpips) -> None:
     flat = torch.zeros(1, 3, 64, 64, requires_grad=True)
-    network(flat, metrics.to_tensor([scene(64)])).sum().backward()
+    network(flat, to_tensor([scene(64)])).sum().backward()
     assert flat.grad is not None
     assert bool(flat.grad.isfinite().all())
     assert float(flat.grad.abs().sum()) > 0
 
 
 def test_unscaled_input_gives_another_figure(network: Lpips) -> None:
-    a, b = metrics.to_tensor([scene()]), metrics.to_tensor([noisy(scene())])
+    a, b = to_tensor([scene()]), to_tensor([noisy(scene())])
     with torch.inference_mode():
         assert abs(float(network(a, b, unscaled=True)) - float(network(a, b))) > 0.01
 

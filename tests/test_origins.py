@@ -6,10 +6,11 @@ import torch
 
 from gemino.config import Sampling
 from gemino.frames import Frame, resize
+from gemino.nn.pictures import to_tensor
 from gemino.runtime.base import ClassicalSynthesizer
 from gemino.runtime.fullscale import Bands, Detail
 from gemino.runtime.origins import CELLS, origins
-from gemino.runtime.programs import OnDevice, record, to_tensor
+from gemino.runtime.programs import OnDevice, record
 from gemino.runtime.torch_runtime import TorchSynthesizer, load_network
 from gemino.zoo import ModelFiles, find
 
@@ -30,9 +31,11 @@ def picture(size_px: int, seed: int = 0) -> Frame:
 
 def test_what_was_carried_and_what_was_drawn_are_told_apart_by_place() -> None:
     band = np.zeros((SIZE_PX, SIZE_PX, 3), np.float32)
-    band[: SIZE_PX // 2] = -20
-    blocks = np.zeros((SIZE_PX // 4, SIZE_PX // 4, 48), np.float32)
-    blocks[:, SIZE_PX // 8 :] = 300
+    band[: SIZE_PX // 2, ::2] = -20
+    band[: SIZE_PX // 2, 1::2] = 20
+    blocks = np.full((SIZE_PX // 4, SIZE_PX // 4, 48), 9, np.float32)  # another colour, no detail
+    blocks[:, SIZE_PX // 8 :, ::2] = 300
+    blocks[:, SIZE_PX // 8 :, 1::2] = -300
     carried, drawn = np.moveaxis(origins(band, blocks), -1, 0)
     half = CELLS // 2
     assert np.all(carried[:half] == 20)
@@ -81,7 +84,7 @@ def test_the_program_for_gpus_tells_the_same(files: ModelFiles) -> None:
     model, reference, lr = load_network(files), picture(SIZE_PX, 3), picture(128, 4)
     told, detail = torch.tensor([[0.3, 0.6, 1.0]]), Detail(reference, resize(reference, 128))
     with torch.inference_mode():
-        features = model.encode_reference(to_tensor(reference, CPU), to_tensor(detail.lr, CPU))
+        features = model.encode_reference(to_tensor([reference]), to_tensor([detail.lr]))
         plain, staged = record(model, features, 128, Bands()), OnDevice(model, features, 128)
         shown, wanted = plain.explain(lr, told, plain.hold(features, detail))
         same, levels = staged.explain(lr, told, staged.hold(features, detail))

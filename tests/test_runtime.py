@@ -13,11 +13,12 @@ from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
 from gemino.nn.generator import ReferenceFeatures
 from gemino.nn.model import build, rung_vector
+from gemino.nn.pictures import to_tensor
 from gemino.runtime import ClassicalSynthesizer, Drawing, open_synthesizer
 from gemino.runtime.base import Precision
 from gemino.runtime.fullscale import Bands, Detail
 from gemino.runtime.neural import NeuralSynthesizer
-from gemino.runtime.programs import OnDevice, record, to_tensor
+from gemino.runtime.programs import OnDevice, record
 from gemino.runtime.torch_runtime import TorchSynthesizer, load_network
 from gemino.zoo import ModelFiles, write_config
 from tiny_model import write_tiny_model
@@ -328,9 +329,7 @@ def test_the_program_for_gpus_draws_what_the_one_for_processors_draws(files: Mod
     details = [Detail(picture(256, seed), picture(128, seed)) for seed in (1, 2)]
     with torch.inference_mode():
         both = [
-            model.encode_reference(
-                to_tensor(picture(256, seed), CPU), to_tensor(picture(128, seed), CPU)
-            )
+            model.encode_reference(to_tensor([picture(256, seed)]), to_tensor([picture(128, seed)]))
             for seed in (1, 2)
         ]
         plain, staged = record(model, both[0], 128, Bands()), OnDevice(model, both[0], 128)
@@ -351,8 +350,8 @@ def test_two_threads_share_the_program_for_gpus(files: ModelFiles) -> None:
     model = load_network(files)
     references, told = [picture(256, 1), picture(256, 2)], torch.tensor([[0.3, 0.6, 1.0]])
     with torch.inference_mode():
-        small = to_tensor(picture(128, 1), CPU)
-        encoded = [model.encode_reference(to_tensor(r, CPU), small) for r in references]
+        small = to_tensor([picture(128, 1)])
+        encoded = [model.encode_reference(to_tensor([r]), small) for r in references]
         program = OnDevice(model, encoded[0], 128)
         details = [Detail(each, picture(128, 1)) for each in references]
         held = [program.hold(*each) for each in zip(encoded, details, strict=True)]

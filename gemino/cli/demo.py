@@ -63,14 +63,16 @@ def demo(
         probe(clip)
     if model != NO_MODEL:
         find(model)
-    names = _names(chosen)
-    _make_folders(out, names)
+    from gemino.evaluation.clips import names
+
+    named = names(chosen)
+    _make_folders(out, named)
     with TemporaryDirectory(dir=out, prefix=".recordings-") as folder, console.status("") as status:
         calls = [
             _call(clip, name, out, Path(folder), int(size), kbps, model, status)
-            for clip, name in zip(chosen, names, strict=True)
+            for clip, name in zip(chosen, named, strict=True)
         ]
-        reports = _measure(chosen, names, calls, out, int(size), status)
+        reports = _measure(chosen, named, calls, out, int(size), status)
     _show(reports, out)
 
 
@@ -80,15 +82,6 @@ def _samples() -> list[Path]:
     if not found:
         raise MediaError("the sample clips are not installed; name a clip: --clips FILE")
     return found
-
-
-def _names(clips: Sequence[Path]) -> list[str]:
-    """A name for each clip: its file's, numbered where two are alike."""
-    names: list[str] = []
-    for clip in clips:
-        same = sum(1 for other in clips[: len(names)] if other.stem == clip.stem)
-        names.append(f"{clip.stem}-{same + 1}" if same else clip.stem)
-    return names
 
 
 def _make_folders(out: Path, names: Sequence[str]) -> None:

@@ -138,3 +138,12 @@ def find(paths: Iterable[Path]) -> list[Path]:
         else:
             raise MediaError(f"{path}: no such file or folder")
     return found
+
+
+def names(clips: Sequence[Path]) -> list[str]:
+    """A name for each clip: its file's, numbered where two are alike."""
+    chosen: list[str] = []
+    for clip in clips:
+        same = sum(1 for other in clips[: len(chosen)] if other.stem == clip.stem)
+        chosen.append(f"{clip.stem}-{same + 1}" if same else clip.stem)
+    return chosen

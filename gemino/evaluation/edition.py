@@ -9,7 +9,7 @@ from pathlib import Path
 from gemino.errors import GeminoError, MediaError, RuntimeUnavailable
 from gemino.evaluation import bdrate, curves, page, strips, tables
 from gemino.evaluation.bench import Record, Settings, Task, place
-from gemino.evaluation.clips import find
+from gemino.evaluation.clips import find, names
 from gemino.evaluation.pictures import encode, save
 from gemino.evaluation.results import FIGURES, Results, claim, load, summary
 from gemino.evaluation.results import save as save_results
@@ -137,7 +137,7 @@ def plan(
         probe(found[0])
     return [
         Task(clip, name, size, spec, kbps)
-        for clip, name in zip(found, _names(found), strict=True)
+        for clip, name in zip(found, names(found), strict=True)
         for size in sizes
         for spec in specs
         for kbps in sorted({*rates, *more.get(spec.name, ())})
@@ -165,15 +165,6 @@ def begin(
     planned = {task.place for task in tasks}
     results.points.extend(point for point in former.points if place(point) not in planned)
     return results, former.points
-
-
-def _names(found: Sequence[Path]) -> list[str]:
-    """A name for each clip: its file's, numbered where two are alike."""
-    names: list[str] = []
-    for clip in found:
-        same = sum(1 for other in found[: len(names)] if other.stem == clip.stem)
-        names.append(f"{clip.stem}-{same + 1}" if same else clip.stem)
-    return names
 
 
 def _make(folder: Path) -> None:

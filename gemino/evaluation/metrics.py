@@ -1,7 +1,6 @@
 """How close a picture is to its original: LPIPS, SSIM, PSNR, and how much it flickers."""
 
 import math
-from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from gemino.frames import Frame, resize
 from gemino.nn.lpips import Lpips
+from gemino.nn.pictures import to_tensor
 
 # Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment: From Error Visibility to Structural
 # Similarity", IEEE TIP 2004: an 11x11 Gaussian window of deviation 1.5, K1 0.01, K2 0.03.
@@ -29,12 +29,6 @@ def use_one_thread() -> None:
     slower, not faster: 1.3 s a pair in place of 0.3 on two busy cores.
     """
     torch.set_num_threads(1)
-
-
-def to_tensor(frames: Iterable[Frame]) -> torch.Tensor:
-    """Frames of one size as a tensor [B, 3, H, W], float32 in 0..1."""
-    stacked = np.stack([np.ascontiguousarray(frame) for frame in frames])
-    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
 
 
 def lpips(network: Lpips, a: Frame, b: Frame, *, unscaled: bool = False) -> float:

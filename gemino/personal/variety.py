@@ -20,7 +20,8 @@ from torch import Tensor
 from gemino.config import Rung
 from gemino.frames import resize as resize_frame
 from gemino.nn.blocks import resize
-from gemino.training.clips import Batch, Sampler, Streams, to_tensor
+from gemino.nn.pictures import to_tensor
+from gemino.training.clips import Batch, Sampler, Streams
 from gemino.training.sequence import Sequence
 
 SMALL_PX = 256

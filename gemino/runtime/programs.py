@@ -20,6 +20,7 @@ from gemino.frames import Frame
 from gemino.nn.generator import ReferenceFeatures
 from gemino.nn.model import GeminoNet
 from gemino.nn.motion import Pyramid
+from gemino.nn.pictures import to_tensor
 from gemino.runtime.fullscale import Bands, Detail, Plane, compose, grid, warp_band
 from gemino.runtime.origins import CELLS, Origins, origins
 
@@ -69,12 +70,6 @@ def record(model: GeminoNet, features: ReferenceFeatures, lr_px: int, bands: Ban
     return OnDevice(model, features, lr_px)
 
 
-def to_tensor(frame: Frame, device: torch.device) -> Tensor:
-    """`frame` [S, S, 3] as [1, 3, S, S] in 0..1, channels last as its bytes lie."""
-    pixels = torch.from_numpy(np.array(frame)).to(device)
-    return pixels.permute(2, 0, 1).unsqueeze(0).float().div_(255.0)
-
-
 class _OnCpu:
     """Two recorded halves, and full scale by OpenCV."""
 
@@ -103,7 +98,7 @@ class _OnCpu:
 
     def _layers(self, lr: Frame, told: Tensor, held: Held) -> tuple[Plane, Plane]:
         """What lies over the upsampled LR picture (`fullscale.compose`)."""
-        flow, gate, fused = self._align(to_tensor(lr, _CPU), told, *held.tensors)
+        flow, gate, fused = self._align(to_tensor([lr]), told, *held.tensors)
         to_warp = self._bands.of(held.detail)
         band = warp_band(to_warp, flow.numpy(), gate.numpy(), self._places)
         (blocks,) = self._draw(fused, torch.from_numpy(band).permute(2, 0, 1)[None])
@@ -111,7 +106,7 @@ class _OnCpu:
 
     def parts(self, lr: Frame, told: Tensor, held: Held) -> Parts:
         to_warp = self._bands.of(held.detail)
-        inputs = (to_tensor(lr, _CPU), told, *held.tensors)
+        inputs = (to_tensor([lr]), told, *held.tensors)
         flow, gate, fused = self._align(*inputs)
         band = warp_band(to_warp, flow.numpy(), gate.numpy(), self._places)
         seen = torch.from_numpy(band).permute(2, 0, 1)[None]

@@ -18,13 +18,14 @@ from gemino.errors import ModelError, RuntimeUnavailable
 from gemino.frames import Frame, resize
 from gemino.nn.adapter import from_arrays, merged
 from gemino.nn.model import GeminoNet, build
+from gemino.nn.pictures import to_tensor
 from gemino.rate import rung_vector
 from gemino.runtime.base import Drawing, Precision
 from gemino.runtime.fullscale import Bands, Detail
 from gemino.runtime.memory import give_back_memory, keep_freed_memory
 from gemino.runtime.neural import NeuralSynthesizer
 from gemino.runtime.origins import Origins
-from gemino.runtime.programs import Held, Parts, Program, record, to_tensor
+from gemino.runtime.programs import Held, Parts, Program, record
 from gemino.runtime.timings import frame_s
 from gemino.sampling import glimpse
 from gemino.zoo import ModelFiles
@@ -142,7 +143,7 @@ class TorchSynthesizer(NeuralSynthesizer[Held]):
         model, key = self._models[drawing.model], _key(lr, drawing)
         with torch.inference_mode():
             features = model.encode_reference(
-                to_tensor(reference, self.device), to_tensor(lr, self.device)
+                to_tensor([reference], self.device), to_tensor([lr], self.device)
             )
             if key not in self._programs:
                 self._programs[key] = record(model, features, lr.shape[0], self._bands)

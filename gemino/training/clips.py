@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gemino.config import FOVEA_GRID, LrCodec, Rung
 from gemino.nn.model import rung_vector
+from gemino.nn.pictures import to_tensor
 from gemino.sampling import glimpse, straighten
 from gemino.training.sequence import ACTIVITY_PX, Sequence, SequenceSettings, View
 
@@ -224,8 +225,3 @@ def _disturb(rng: Generator, reference: NDArray[np.uint8]) -> NDArray[np.uint8]:
     moved = cv2.warpAffine(reference, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101)
     gains = rng.uniform(0.93, 1.07) * rng.uniform(0.97, 1.03, 3)
     return np.asarray(np.clip(moved * gains.astype(np.float32), 0, 255), np.uint8)
-
-
-def to_tensor(pictures: list[NDArray[np.uint8]]) -> Tensor:
-    """uint8 [H, W, 3] pictures as float32 [B, 3, H, W] in 0..1, channels innermost."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255

@@ -22,10 +22,11 @@ from gemino.config import Rung
 from gemino.errors import ModelError
 from gemino.nn.lpips import Lpips
 from gemino.nn.model import GeminoNet, rung_vector
+from gemino.nn.pictures import to_tensor
 from gemino.sampling import glimpse, straighten
 from gemino.training import checkpoint
 from gemino.training.checkpoint import Average, Clock
-from gemino.training.clips import Sampler, to_tensor
+from gemino.training.clips import Sampler
 from gemino.training.losses import Losses
 from gemino.training.sequence import Sequence
 from gemino.training.workers import Workers
@@ -271,14 +272,14 @@ def rebuild(
     """`count` pictures of `sequence`, spread over it; its first one is the reference."""
     pictures, levels = sequence.lr[rung]
     places = np.linspace(1, len(pictures) - 1, count).round().astype(int)
-    target = to_tensor([sequence.frames[at] for at in places]).to(device)
+    target = to_tensor([sequence.frames[at] for at in places], device)
     seen = [straighten(np.ascontiguousarray(pictures[at]), rung.fovea) for at in places]
-    lr = to_tensor(seen).to(device)
+    lr = to_tensor(seen, device)
     vectors = [rung_vector(rung.size_px, float(levels[at])) for at in places]
     reference = np.ascontiguousarray(sequence.references[0])
     features = model.encode_reference(
-        to_tensor([reference] * count).to(device),
-        to_tensor([glimpse(reference, rung.sampling)] * count).to(device),
+        to_tensor([reference] * count, device),
+        to_tensor([glimpse(reference, rung.sampling)] * count, device),
     )
     shown = model.synthesize(features, lr, torch.tensor(vectors, device=device))
     return Rebuilt(lr, shown, target)
