@@ -18,7 +18,7 @@ from gemino import media
 from gemino.evaluation.metrics import lpips
 from gemino.frames import Frame, from_video_frame, prepare, to_video_frame
 from gemino.runtime.perceptual import load_lpips
-from gemino.svtav1 import silence_svt_av1
+from gemino.svtav1 import quiet_svt_av1
 
 BUDGETS = (5_000, 8_000, 12_000, 20_000)
 _STEPS = 7
@@ -75,7 +75,8 @@ def code(frame: Frame, name: str, quality: int) -> tuple[int, Frame]:
     context.framerate = Fraction(1)
     context.options = options(quality)
     picture = to_video_frame(frame, 0, Fraction(1)).reformat(format=pixels)
-    data = b"".join(bytes(p) for p in [*context.encode(picture), *context.encode(None)])
+    with quiet_svt_av1():
+        data = b"".join(bytes(p) for p in [*context.encode(picture), *context.encode(None)])
     reader = av.CodecContext.create(decoder, "r")
     assert isinstance(reader, av.VideoCodecContext)
     shown = [*reader.decode(av.Packet(data)), *reader.decode(None)]
@@ -101,7 +102,6 @@ def main() -> None:
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--size", type=int, default=512, help="side of the picture in px")
     arguments = parser.parse_args()
-    silence_svt_av1()
     judge = load_lpips()
 
     firsts = [next(media.read_frames(clip)).frame for clip in arguments.clips]
