@@ -91,8 +91,17 @@ def test_the_token_must_be_whole() -> None:
 # ---- what a page may say
 
 
+def settings(kbps: object, split: str = "false") -> str:
+    return (
+        f'{{"type": "settings", "kbps": {kbps}, "split": {split},'
+        ' "thumbnail": false, "overlay": false}'
+    )
+
+
 def test_messages_of_the_page() -> None:
-    settings = '{"type": "settings", "kbps": 20, "split": true, "thumbnail": false}'
+    settings = (
+        '{"type": "settings", "kbps": 20, "split": true, "thumbnail": false, "overlay": false}'
+    )
     assert parse(settings) == Settings(20.0, True, False)
     assert parse('{"type": "alive"}') == Alive()
     assert parse('{"type": "bye"}') == Bye()
@@ -107,13 +116,13 @@ def test_messages_of_the_page() -> None:
         "nonsense",
         '{"type": "alive", "more": 1}',
         '{"type": "settings", "kbps": 20, "split": true}',
-        '{"type": "settings", "kbps": 5, "split": true, "thumbnail": true}',
-        '{"type": "settings", "kbps": 401, "split": true, "thumbnail": true}',
-        '{"type": "settings", "kbps": NaN, "split": true, "thumbnail": true}',
-        '{"type": "settings", "kbps": true, "split": true, "thumbnail": true}',
-        '{"type": "settings", "kbps": "20", "split": true, "thumbnail": true}',
-        '{"type": "settings", "kbps": 20, "split": 1, "thumbnail": true}',
-        '{"type": "settings", "kbps": 20, "split": true, "thumbnail": true, "x": 1}',
+        settings(5),
+        settings(401),
+        settings("NaN"),
+        settings("true"),
+        settings('"20"'),
+        settings(20, "1"),
+        settings(20).replace("}", ', "x": 1}'),
         "[" * 500,
         " " * 513,
     ],
@@ -132,7 +141,11 @@ def test_whatever_comes_there_is_a_message_or_a_wire_error(data: str | bytes) ->
     assert isinstance(message, Settings | Alive | Bye)
 
 
-@given(st.dictionaries(st.sampled_from(["type", "kbps", "split", "thumbnail"]), st.just("x")))
+@given(
+    st.dictionaries(
+        st.sampled_from(["type", "kbps", "split", "thumbnail", "overlay"]), st.just("x")
+    )
+)
 def test_settings_are_in_bounds_or_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(WireError):
         parse(json.dumps(fields))
@@ -140,7 +153,8 @@ def test_settings_are_in_bounds_or_refused(fields: dict[str, Any]) -> None:
 
 @given(st.floats(allow_nan=True) | st.integers())
 def test_no_rate_out_of_bounds_gets_through(kbps: float) -> None:
-    text = json.dumps({"type": "settings", "kbps": kbps, "split": False, "thumbnail": False})
+    switches = {"split": False, "thumbnail": False, "overlay": False}
+    text = json.dumps({"type": "settings", "kbps": kbps, **switches})
     try:
         message = parse(text)
     except WireError:
@@ -337,7 +351,7 @@ class Page:
         await until(lambda: self.channel.readyState == "open", "a connection")
 
     def set(self, **settings: Any) -> None:
-        self.channel.send(json.dumps({"type": "settings", **settings}))
+        self.channel.send(json.dumps({"type": "settings", "overlay": False, **settings}))
 
     def track(self, kind: str) -> MediaStreamTrack:
         """What comes back."""
@@ -374,7 +388,7 @@ async def test_a_face_comes_back_and_the_page_is_told_how(server: PageServer) ->
     assert page.stats["onwire_kbps"] > page.stats["payload_kbps"] > 0
 
     page.set(kbps=30, split=True, thumbnail=False)
-    await until(lambda: page.stats["plain_px"] > 0, "plain VP8")
+    await until(lambda: page.stats["beside_px"] > 0, "plain VP8")
     deadline = time.monotonic() + PATIENCE_S
     while (picture := await page.shown()).width != 2 * SIZE_PX:
         assert time.monotonic() < deadline, "the two pictures never came side by side"
@@ -398,7 +412,9 @@ async def test_a_second_page_takes_over_and_a_rude_one_is_put_out(server: PageSe
     assert first.ended is not None
     assert "taken over" in first.ended
     await second.shown()
-    second.channel.send('{"type": "settings", "kbps": 1e9, "split": false, "thumbnail": false}')
+    second.channel.send(
+        '{"type": "settings", "kbps": 1e9, "split": false, "thumbnail": false, "overlay": false}'
+    )
     await until(lambda: second.ended, "the second page's end")
     assert second.ended is not None
     assert "kbps must be" in second.ended
@@ -423,7 +439,7 @@ def test_a_picture_that_is_coded_already_is_sent_as_it_is() -> None:
 
 
 async def test_a_page_is_the_camera_the_sound_card_and_the_screen_of_a_call() -> None:
-    devices = PageDevices(SIZE_PX, "none")
+    devices = PageDevices(SIZE_PX, "none", 15.0)
     heard: list[np.ndarray[Any, np.dtype[np.int16]]] = []
     tone = np.full(960, 1000, np.int16)
     devices.record(None, lambda samples, _heard_s: heard.append(samples))
@@ -464,7 +480,7 @@ async def test_a_page_is_the_camera_the_sound_card_and_the_screen_of_a_call() ->
 
 
 def test_a_page_server_beside_a_call_says_what_is_wrong() -> None:
-    devices = PageDevices(SIZE_PX, "none")
+    devices = PageDevices(SIZE_PX, "none", 15.0)
     with (
         serving(Place(port=0), Access(), devices) as port,
         pytest.raises(CallError, match="choose another"),

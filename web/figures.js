@@ -14,12 +14,15 @@ export class Figures {
       rate: new Plot(by("p-rate"), ["--accent", "--soft"], 10),
       fps: new Plot(by("p-fps"), ["--accent"], 30),
       delay: new Plot(by("p-delay"), ["--accent"], 200),
+      loss: new Plot(by("p-loss"), ["--bad"], 5),
+      age: new Plot(by("p-age"), ["--accent"], 10),
     };
   }
 
-  /** What the server tells; browserMs: what the browser adds to the delay. */
-  show(stats, browserMs) {
+  /** What the server tells; browserMs: what the browser adds to the delay. call: not the try-out. */
+  show(stats, browserMs, call) {
     const { plots } = this;
+    const age = stats.reference_age_s;
     const delay = stats.latency_ms ? stats.latency_ms + browserMs : 0;
     this.#write("n-payload", round(stats.payload_kbps));
     this.#write("n-wire", round(stats.onwire_kbps));
@@ -28,8 +31,14 @@ export class Figures {
     plots.rate.add(stats.payload_kbps, stats.onwire_kbps);
     plots.fps.add(stats.fps);
     plots.delay.add(delay);
+    this.#write("n-loss", round(stats.loss * 100));
+    plots.loss.add(stats.loss * 100);
+    this.#write("n-age", age === null ? "–" : Math.round(age));
+    plots.age.add(age ?? 0);
     this.#badge(stats);
-    this.#write("plain-label", `Plain VP8 · ${stats.plain_px} px · ${round(stats.plain_kbps)} kbps`);
+    this.#legend(stats);
+    const beside = call ? `Without the network · ${stats.lr_codec.toUpperCase()}` : "Plain VP8";
+    this.#write("plain-label", `${beside} · ${stats.beside_px} px · ${round(stats.beside_kbps)} kbps`);
     this.#write("gemino-label", `Gemino · ${stats.size_px} px · ${round(stats.payload_kbps)} kbps`);
     this.#write("lr", `${stats.lr_codec.toUpperCase()}, ${stats.lr_px} × ${stats.lr_px} px`);
     this.#write("reference", sharp(stats));
@@ -48,7 +57,7 @@ export class Figures {
 
   /** Nothing is shown any more. */
   hide() {
-    for (const id of ["badge", "plain-label", "gemino-label"]) this.by(id).hidden = true;
+    for (const id of ["badge", "plain-label", "gemino-label", "legend"]) this.by(id).hidden = true;
   }
 
   clear() {
@@ -59,6 +68,13 @@ export class Figures {
 
   #write(id, text) {
     this.by(id).textContent = text;
+  }
+
+  #legend({ carried, drawn }) {
+    this.by("legend").hidden = carried === null;
+    if (carried === null) return;
+    this.#write("n-carried", `${Math.round(100 * carried)} %`);
+    this.#write("n-drawn", `${Math.round(100 * drawn)} %`);
   }
 
   #badge(stats) {

@@ -14,7 +14,7 @@ const by = (id) => document.getElementById(id);
 const body = document.body;
 const figures = new Figures(by);
 const stage = new Stage(by("picture"), by("remote"), by("divider"), showSplit);
-const settings = { kbps: 20, split: false, thumbnail: true };
+const settings = { kbps: 20, split: false, thumbnail: true, overlay: false };
 
 let limits = { min_kbps: 6, max_kbps: 400, size_px: 512, mode: "tryout" };
 let stream = null; // camera and microphone
@@ -160,8 +160,8 @@ function leave() {
   stream = null;
   delete body.dataset.camera;
   by("start").disabled = true;
-  for (const id of ["mute", "hide", "split"]) press(by(id), false);
-  settings.split = false;
+  for (const id of ["mute", "hide", "split", "origins"]) press(by(id), false);
+  settings.split = settings.overlay = false;
   delete body.dataset.hidden;
   figures.clear();
   say("lobby", "Ready when you are");
@@ -221,6 +221,11 @@ function compare() {
   tell();
 }
 
+function explain() {
+  settings.overlay = toggle(by("origins"));
+  tell();
+}
+
 function hear() {
   by("remote").muted = limits.mode === "tryout" && !by("hear").checked;
 }
@@ -254,15 +259,25 @@ async function showStats(stats) {
   latest = stats;
   const browserMs = await (connection?.delay().catch(() => 0) ?? 0);
   if (latest !== stats) return;
-  figures.show(stats, browserMs);
+  figures.show(stats, browserMs, limits.mode === "call");
   if (limits.mode === "call" && stats.fps) by("status").textContent = "In the call";
   by("rate-note").textContent = rateNote(stats);
   if (recording) by("recording").lastElementChild.textContent = recording.length;
 }
 
 function rateNote(stats) {
-  const settling = stats.fps && stats.kbps === settings.kbps && stats.payload_kbps > 1.4 * stats.kbps;
-  return settling ? "Settling: a new rate begins with a whole picture." : "";
+  const words = [];
+  const now = limits.mode === "call" ? stats.sent_kbps : stats.payload_kbps;
+  if (limits.mode === "call") {
+    words.push(`Now ${stats.sent_kbps.toFixed(1)} kbps, ${stats.sent_onwire_kbps.toFixed(1)} with sound and headers.`);
+  }
+  if (stats.fps && stats.kbps === settings.kbps && now > 1.4 * stats.kbps) {
+    words.push("Settling: a new rate begins with a whole picture.");
+  }
+  if (settings.overlay && stats.fps && stats.carried === null) {
+    words.push(stats.neural ? "The colours come with the next picture that is drawn." : "No network draws: there is nothing to lay colours over.");
+  }
+  return words.join(" ");
 }
 
 // ---- wiring
@@ -276,8 +291,8 @@ function listen() {
   };
   by("rate").oninput = setRate;
   by("hear").onchange = hear;
-  const keys = { m: "mute", v: "hide", s: "split", p: "shot", r: "record" };
-  const actions = { mute, hide, split: compare, shot: () => screenshot(by("picture")), record, leave };
+  const keys = { m: "mute", v: "hide", s: "split", o: "origins", p: "shot", r: "record" };
+  const actions = { mute, hide, split: compare, origins: explain, shot: () => screenshot(by("picture")), record, leave };
   for (const [id, action] of Object.entries(actions)) by(id).onclick = action;
   by("record").hidden = !Recording.possible;
   addEventListener("keydown", (event) => {

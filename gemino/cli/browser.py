@@ -1,12 +1,15 @@
 """`gemino-call --browser`: a page of a browser as camera, microphone, loudspeaker and screen."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from gemino.cli.https import LOCALHOST, link_to, new_access, read_certificate, warn_of_http
 from gemino.errors import CallError
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from gemino.call.peer import Peer
     from gemino.call.sources import Source
     from gemino.call.speaker import Speaker
+    from gemino.server.app import Place
 
 DEFAULT_PORT = "8080"
 Browser = Annotated[
@@ -25,6 +29,39 @@ Browser = Annotated[
     ),
 ]
 _PATIENCE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """From where the page of `--browser` can be opened."""
+
+    heading: ClassVar[str] = "A page for other machines"
+
+    page_host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Where --browser's page listens.")
+    ] = None
+    page_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE.pem", help="TLS certificate: serve it by https.")
+    ] = None
+    page_key: Annotated[
+        Path | None, typer.Option(metavar="FILE.pem", help="The certificate's private key.")
+    ] = None
+    page_name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Host name under which other machines open the page."),
+    ] = None
+
+    def place(self, port: int | None) -> "Place | None":
+        """Where to listen; None without a page. Raises CallError, MediaError."""
+        given = self.page_host, self.page_cert, self.page_key, self.page_name
+        if port is None:
+            if any(one is not None for one in given):
+                raise CallError("--page-... says from where a page can be opened: add --browser")
+            return None
+        from gemino.server.app import Place
+
+        tls = read_certificate(self.page_cert, self.page_key, "--page-cert", "--page-key")
+        return Place(self.page_host or LOCALHOST, port, tls)
 
 
 def check(browser: str | None, *, others: bool, loopback: bool) -> int | None:
@@ -48,22 +85,23 @@ class Lent:
 
 
 @contextlib.contextmanager
-def opened(port: int | None, size_px: int, model: str) -> Iterator[Lent]:
-    """Serve the page, and wait until somebody has begun there; nothing without a port."""
-    if port is None:
+def opened(
+    place: "Place | None", name: str | None, size_px: int, model: str, kbps: float
+) -> Iterator[Lent]:
+    """Serve the page, and wait until somebody has begun there; nothing without a place."""
+    if place is None:
         yield Lent()
         return
     from gemino.call.microphone import WithMicrophone
     from gemino.call.speaker import Speaker
-    from gemino.server.access import Access
-    from gemino.server.app import Place
     from gemino.server.devices import PageDevices
     from gemino.server.running import serving
 
-    devices, access = PageDevices(size_px, model), Access()
-    with serving(Place(port=port), access, devices) as where:
-        link = f"http://127.0.0.1:{where}/#{access.token}"
+    devices, access = PageDevices(size_px, model, kbps), new_access(place, name)
+    with serving(place, access, devices) as port:
+        link = link_to(place, access, port, name)
         typer.echo(f"open {link} and press Start  (Ctrl-C ends)", err=True)
+        warn_of_http(place, "--page-cert and --page-key")
         while not devices.wait_for_page(_PATIENCE_S):
             pass  # in pieces, so that Ctrl-C is heard
         speaker = Speaker(card=devices)
@@ -74,10 +112,10 @@ def opened(port: int | None, size_px: int, model: str) -> Iterator[Lent]:
             speaker.close()
 
 
-def tell(peer: "Peer") -> None:
-    """Let the page show how the call goes."""
+def tell(peer: "Peer", loop: asyncio.AbstractEventLoop) -> None:
+    """Let the page show how the call goes, and steer it."""
     from gemino.server.devices import PageDevices
 
     for display in peer.options.displays:
         if isinstance(display, PageDevices):
-            display.incoming = lambda: None if peer.incoming is None else peer.incoming.counters
+            display.join(peer, loop)

@@ -171,7 +171,7 @@ async def _run_peer(
         peer = Peer(options, _teller(screen, stats), lambda: _tell_waiting(options, own))
         loop = asyncio.get_running_loop()
         outputs.steer(peer, loop)
-        browser.tell(peer)
+        browser.tell(peer, loop)
         if not options.supervised and stack.enter_context(keys.listening(peer, loop)):
             typer.echo(keys.HELP, err=True)
         on_stop(peer.stop)

@@ -116,13 +116,15 @@ class GeminoNet(nn.Module):
     ) -> Tensor:
         """What the reference and the residual add to the upsampled `lr`, [B, 2, cells, cells].
 
-        Mean absolute values, 0..1, over the pixels of each cell.
+        Standard deviations, 0..1, over the pixels of each cell.
         """
         frame, aligned = self.explain(features, lr, rung, gate_limit)
         carried = self.generator.carried(features, aligned)
         drawn = frame - resize(planar(lr), frame.shape[-1]) - carried
-        layers = [layer.abs().mean(1, keepdim=True) for layer in (carried, drawn)]
-        return functional.adaptive_avg_pool2d(torch.cat(layers, dim=1), cells)
+        layers = torch.stack([carried, drawn], dim=1).flatten(0, 1)
+        mean, squares = (functional.adaptive_avg_pool2d(x, cells) for x in (layers, layers**2))
+        deviation = (squares - mean**2).clamp(min=0).sqrt().mean(1)
+        return deviation.view(-1, 2, cells, cells)
 
     def align(
         self,

@@ -18,7 +18,7 @@ from aiohttp import web
 from gemino.errors import CallError, WireError
 from gemino.server.access import HEADERS, Access
 from gemino.server.assets import INDEX, Asset, read_assets
-from gemino.server.messages import DEFAULT_KBPS, MAX_KBPS, MIN_KBPS
+from gemino.server.messages import MAX_KBPS, MIN_KBPS
 from gemino.server.session import MAX_SDP_BYTES, Session
 from gemino.server.trip import Trip
 
@@ -112,7 +112,7 @@ class PageServer:
     async def _about(self, _request: web.Request) -> web.Response:
         """What the page wants to know before it opens the camera."""
         about = {"size_px": self._trip.size_px, "min_kbps": MIN_KBPS, "max_kbps": MAX_KBPS}
-        return web.json_response(about | {"kbps": DEFAULT_KBPS, "mode": self._trip.mode})
+        return web.json_response(about | {"kbps": self._trip.kbps, "mode": self._trip.mode})
 
     async def _file(self, request: web.Request) -> web.Response:
         asset = self._assets.get(request.match_info["name"])

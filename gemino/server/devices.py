@@ -5,59 +5,65 @@ a sound card, a display. Where the page is left, the camera is one that was unpl
 picture stands until the page is back.
 """
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Callable
 from typing import Any
 
 import av
 import numpy as np
 from aiortc import MediaStreamTrack
 from aiortc.codecs.base import Encoder
-from aiortc.mediastreams import VIDEO_TIME_BASE
 
 from gemino.call.camera import CameraSource
 from gemino.call.display import ShownFrame
+from gemino.call.incoming import Incoming
 from gemino.call.jitter import Picture
 from gemino.call.opus import Samples
-from gemino.call.playout import VIDEO_CLOCK_HZ
+from gemino.call.outgoing import Outgoing
+from gemino.call.peer import Peer
 from gemino.call.soundcard import Deliver, Direction, Pull, SoundDevice
-from gemino.call.stats import Counters, kbps
-from gemino.config import REFERENCE_AMORTISATION_S
+from gemino.call.stats import Counters
 from gemino.errors import GeminoError
-from gemino.frames import Frame, from_video_frame, to_video_frame
+from gemino.frames import Frame, from_video_frame, resize
 from gemino.server.camera import CameraStream
-from gemino.server.messages import PageStats, Settings
+from gemino.server.messages import MAX_KBPS, MIN_KBPS, PageStats, Settings
 from gemino.server.sound import Exchange
+from gemino.server.tally import Lateness, Tally, delay_ms
 from gemino.server.trip import Mode, Show
+from gemino.server.view import View, as_jpeg
 from gemino.server.windows import Window
 
 _NAME = "browser"
 _PICTURE_S = 2.0
 """Without a picture for so long, the camera counts as gone."""
 
-Incoming = Callable[[], Counters | None]
-
 
 class PageDevices:
     """All that a page lends to a call; a `Trip`, a `Display`, a `SoundCard`.
 
-    size_px: side of the call's picture. incoming: the counters of what the call receives, set once
-    there is a call.
+    size_px: side of the call's picture. model: what is to rebuild it. kbps: what the call may send,
+    at first; a page may ask for another rate.
     """
 
     mode: Mode = "call"
 
-    def __init__(self, size_px: int, model: str) -> None:
+    def __init__(self, size_px: int, model: str, kbps: float) -> None:
         self.size_px = size_px
-        self.incoming: Incoming = lambda: None
+        self.kbps = min(max(kbps, MIN_KBPS), MAX_KBPS)
         self._model = model
         self._camera = CameraStream()
         self._show: Show | None = None
         self._deliver: Deliver | None = None
         self._pull: Pull | None = None
+        self._call: tuple[Peer, asyncio.AbstractEventLoop] | None = None
+        self._asks = False
+        self._settings = Settings()
         self._shown = Window()
         self._latest: ShownFrame | None = None
-        self._rates = _Rates()
+        self._view = View()
+        self._lateness = Lateness()
+        self._coming, self._going = Tally(), Tally()
 
     # -- for the page
 
@@ -77,12 +83,18 @@ class PageDevices:
         self._camera.start()
 
     def stop(self) -> None:
-        """The page is gone."""
+        """The page is gone; the rate that it asked for stays."""
         self._show = None
         self._camera.stop()
+        self._settings = Settings(self.kbps)
+        self._steer()
 
     def set(self, settings: Settings) -> None:
-        """The rate of a call is set where it is started."""
+        """Go on as the page wants it."""
+        self._settings = settings
+        if settings.kbps != self.kbps:
+            self.kbps, self._asks = settings.kbps, True
+        self._steer()
 
     def push(self, pictures: list[Picture]) -> None:
         """Take coded pictures of the camera, in order."""
@@ -94,32 +106,66 @@ class PageDevices:
         return exchange, exchange.slot
 
     def thumbnail(self) -> bytes | None:
-        """A call shows none."""
-        return None
+        """The latest LR picture of the other side, as JPEG."""
+        latest = self._latest
+        if latest is None or latest.lr is None or not self._settings.thumbnail:
+            return None
+        return as_jpeg(latest.lr)
 
     def stats(self, now: float) -> PageStats:
-        """What the page shows of the call's incoming half."""
-        counters, latest = self.incoming(), self._latest
-        payload, onwire = self._rates.kbps(counters, now)
+        """What the page shows."""
+        self._steer()
+        incoming, outgoing = self._halves()
+        counters = Counters() if incoming is None else incoming.counters
+        sent = None if outgoing is None else outgoing.counters
+        self._coming.look(counters, now)
+        if sent is not None:
+            self._going.look(sent, now)
+        latest, since = self._latest, counters.reference_at
+        carried, drawn = self._view.shares or (None, None)
+        splits = self._settings.split and latest is not None
         return PageStats(
-            ready=counters is not None,
-            model=self._model,
+            ready=incoming is not None,
+            model=(incoming.viewer.model_name if incoming is not None else "") or self._model,
             size_px=self.size_px,
-            kbps=0.0,
-            payload_kbps=round(payload, 2),
-            onwire_kbps=round(onwire, 2),
-            plain_kbps=0.0,
-            plain_px=0,
+            kbps=self.kbps,
+            payload_kbps=round(self._coming.payload_kbps, 2),
+            onwire_kbps=round(self._coming.onwire_kbps, 2),
+            sent_kbps=round(self._going.payload_kbps, 2),
+            sent_onwire_kbps=round(self._going.onwire_kbps, 2),
+            beside_kbps=round(self._coming.lr_kbps, 2) if splits else 0.0,
+            beside_px=latest.lr_px if latest is not None and splits else 0,
             lr_px=0 if latest is None else latest.lr_px,
-            lr_codec="" if counters is None else counters.lr_codec,
+            lr_codec=counters.lr_codec,
             fps=round(self._shown.per_second(now), 1),
-            latency_ms=0.0,
-            references=0 if counters is None else counters.references,
-            reference_age_s=None,
+            latency_ms=round(delay_ms(counters, sent, self._lateness.seconds()), 1),
+            loss=round(self._coming.loss, 4),
+            references=counters.references,
+            reference_age_s=None if since is None else round(now - since, 1),
+            carried=carried,
+            drawn=drawn,
             neural=latest is not None and latest.neural,
-            drawn_px=self.size_px if counters is None else counters.drawn_px or self.size_px,
+            drawn_px=counters.drawn_px or self.size_px,
             camera_px=self._camera.size_px,
         )
+
+    def _halves(self) -> tuple[Incoming | None, Outgoing | None]:
+        if self._call is None:
+            return None, None
+        peer, _ = self._call
+        return peer.incoming, peer.outgoing
+
+    def _steer(self) -> None:
+        """Have the call go on as the page wants it, once there is one."""
+        if self._call is None:
+            return
+        (peer, loop), (incoming, outgoing) = self._call, self._halves()
+        if incoming is not None:
+            incoming.viewer.explains = self._settings.overlay
+        if self._asks and outgoing is not None:
+            self._asks = False
+            with contextlib.suppress(RuntimeError):  # the call has ended
+                loop.call_soon_threadsafe(peer.ask, self.kbps)
 
     def _on_sound(self, samples: Samples, heard_s: float) -> None:
         deliver = self._deliver
@@ -131,6 +177,10 @@ class PageDevices:
         return np.zeros(count, np.int16) if pull is None else pull(count, until_s)
 
     # -- for the call
+
+    def join(self, peer: Peer, loop: asyncio.AbstractEventLoop) -> None:
+        """Let pages steer this peer, and show how its call goes. loop: the one it runs in."""
+        self._call = peer, loop
 
     def source(self) -> CameraSource:
         """The page's camera as what a peer sends."""
@@ -164,9 +214,12 @@ class PageDevices:
         now = time.monotonic()
         self._shown.add(1, now)
         self._latest = shown
-        show = self._show
+        self._lateness.add(shown)
+        show, settings = self._show, self._settings
         if show is not None:
-            show(to_video_frame(shown.frame, round(now * VIDEO_CLOCK_HZ), VIDEO_TIME_BASE))
+            splits = settings.split and shown.lr is not None
+            beside = resize(shown.lr, self.size_px) if shown.lr is not None and splits else None
+            show(self._view.video(shown, beside, overlay=settings.overlay, now=now))
 
     def show_self(self, frame: Frame, taken_s: float) -> None:
         """The page shows its own camera by itself."""
@@ -174,25 +227,6 @@ class PageDevices:
     def close(self) -> None:
         """Nobody waits any more."""
         self._camera.close()
-
-
-class _Rates:
-    """What comes in, over the last two seconds; references over a minute."""
-
-    def __init__(self) -> None:
-        self._lr, self._wire = Window(), Window()
-        self._before = 0, 0
-
-    def kbps(self, counters: Counters | None, now: float) -> tuple[float, float]:
-        """Payload and on the wire; to be asked a few times a second."""
-        if counters is None:
-            return 0.0, 0.0
-        lr, wire = self._before
-        self._before = counters.lr_bytes, counters.traffic.onwire_bytes
-        self._lr.add(self._before[0] - lr, now)
-        self._wire.add(self._before[1] - wire, now)
-        references = kbps(counters.reference_bytes, REFERENCE_AMORTISATION_S)
-        return self._lr.per_second(now) / 125 + references, self._wire.per_second(now) / 125
 
 
 class _PageSound:

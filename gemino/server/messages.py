@@ -13,19 +13,22 @@ from gemino.errors import WireError
 MAX_MESSAGE_BYTES = 512
 MIN_KBPS, MAX_KBPS = 6.0, 400.0
 DEFAULT_KBPS = 20.0
+_SWITCHES = ("split", "thumbnail", "overlay")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the person in front of the page has chosen.
 
-    kbps: video payload, references included, 6..400. split: send plain VP8 beside it.
-    thumbnail: send LR pictures.
+    kbps: video payload, references included, 6..400. split: send another picture beside it.
+    thumbnail: send LR pictures. overlay: lay colours over the picture that say where its detail
+    comes from.
     """
 
     kbps: float = DEFAULT_KBPS
     split: bool = False
     thumbnail: bool = False
+    overlay: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +67,15 @@ def parse(data: str | bytes) -> PageMessage:
 
 
 def _settings(fields: dict[str, object]) -> Settings:
-    if set(fields) != {"kbps", "split", "thumbnail"}:
-        raise WireError("settings are kbps, split and thumbnail, no more and no less")
-    kbps, split, thumbnail = fields["kbps"], fields["split"], fields["thumbnail"]
+    if set(fields) != {"kbps", *_SWITCHES}:
+        raise WireError(f"settings are kbps, {', '.join(_SWITCHES)}, no more and no less")
+    kbps, *switches = fields["kbps"], *(fields[name] for name in _SWITCHES)
     number = isinstance(kbps, int | float) and not isinstance(kbps, bool)
     if not number or not math.isfinite(kbps) or not MIN_KBPS <= kbps <= MAX_KBPS:  # type: ignore[arg-type, operator]
         raise WireError(f"settings: kbps must be a number in {MIN_KBPS:g}..{MAX_KBPS:g}")
-    if not isinstance(split, bool) or not isinstance(thumbnail, bool):
-        raise WireError("settings: split and thumbnail must be true or false")
-    return Settings(float(kbps), split, thumbnail)  # type: ignore[arg-type]
+    if not all(isinstance(switch, bool) for switch in switches):
+        raise WireError(f"settings: {', '.join(_SWITCHES)} must be true or false")
+    return Settings(float(kbps), *switches)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +83,16 @@ class PageStats:
     """What the page shows about the last seconds.
 
     payload_kbps: LR stream and references, these spread over a minute. onwire_kbps: with the
-    headers that they would have on a network. plain_kbps, plain_px: of plain VP8 beside it, 0
-    where it is not asked for. lr_px, lr_codec: of the LR stream. fps: pictures shown. latency_ms:
-    from the camera's picture coming in to its reconstruction, the median. references: how many
-    were sent. reference_age_s: since the last one came, or None. neural: whether the network drew
-    the last picture. drawn_px: side of what it draws; smaller than size_px where the machine is
-    too slow. camera_px: width and height as the camera's pictures come in. ready: the model is
-    loaded.
+    headers that they have on a network. sent_kbps, sent_onwire_kbps: the same of what the page's
+    own call sends; 0 in the try-out, which receives what it sends. beside_kbps, beside_px: of the
+    picture beside it, 0 where that is not asked for: plain VP8 in the try-out, the small stream
+    without the network in a call. lr_px, lr_codec: of the LR stream. fps: pictures shown.
+    latency_ms: from the camera's picture coming in to its reconstruction, the median; in a call
+    an estimate (`lateness`). loss: share of packets that did not arrive, 0..1. references: how
+    many came. reference_age_s: since the last one came, or None. carried, drawn: shares of the
+    detail, 0..1, where the overlay is on and a network draws. neural: whether the network drew the
+    last picture. drawn_px: side of what it draws; smaller than size_px where the machine is too
+    slow. camera_px: width and height as the camera's pictures come in. ready: the model is loaded.
     """
 
     ready: bool
@@ -95,14 +101,19 @@ class PageStats:
     kbps: float
     payload_kbps: float
     onwire_kbps: float
-    plain_kbps: float
-    plain_px: int
+    sent_kbps: float
+    sent_onwire_kbps: float
+    beside_kbps: float
+    beside_px: int
     lr_px: int
     lr_codec: str
     fps: float
     latency_ms: float
+    loss: float
     references: int
     reference_age_s: float | None
+    carried: float | None
+    drawn: float | None
     neural: bool
     drawn_px: int
     camera_px: tuple[int, int]

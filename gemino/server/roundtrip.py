@@ -16,11 +16,8 @@ from collections import deque
 from pathlib import Path
 from statistics import median
 
-import cv2
-import numpy as np
 from aiortc import MediaStreamTrack
 from aiortc.codecs.base import Encoder
-from aiortc.mediastreams import VIDEO_TIME_BASE
 
 from gemino.call.display import ShownFrame
 from gemino.call.jitter import Picture
@@ -29,13 +26,14 @@ from gemino.call.receiver import Viewer
 from gemino.call.stats import Counters
 from gemino.config import LadderSteps
 from gemino.errors import CodecError, GeminoError
-from gemino.frames import from_video_frame, to_video_frame
+from gemino.frames import from_video_frame
 from gemino.runtime import Runtime
 from gemino.server.camera import CameraStream, Taken
 from gemino.server.coder import LR_CODEC, Coder
-from gemino.server.messages import PageStats, Settings
+from gemino.server.messages import DEFAULT_KBPS, PageStats, Settings
 from gemino.server.sound import Echo
 from gemino.server.trip import Mode, Show
+from gemino.server.view import View, as_jpeg
 from gemino.server.windows import Window
 from gemino.zoo import find
 
@@ -45,7 +43,6 @@ _SMOOTH_KBPS = 60.0
 _LEAST_INTERVAL_S = 1 / 33
 """Between two pictures of a thin stream: 60 a second would starve it (`config.frame_step`)."""
 _LATENCIES = 60
-_JPEG_QUALITY = 90
 
 
 class RoundTrip:
@@ -55,6 +52,7 @@ class RoundTrip:
     """
 
     mode: Mode = "tryout"
+    kbps = DEFAULT_KBPS
 
     def __init__(self, model: str | Path | None, size_px: int, runtime: Runtime = "auto") -> None:
         files = None if model is None else find(model)
@@ -71,6 +69,7 @@ class RoundTrip:
         self._camera = CameraStream()
         self._coder = self._new_coder()
         self._shown = Window()
+        self._view = View()
         self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
         self._neural = False
         self._coded_at = 0.0
@@ -110,10 +109,11 @@ class RoundTrip:
         with self._coding, self._lock:  # what was taken of this page goes to none after it
             self._show = None
             self._settings = Settings()
+            self._viewer.explains = False
             self._failure = None
             self._coder.close()
             self._coder = self._new_coder()
-            self._shown = Window()
+            self._shown, self._view = Window(), View()
             self._latencies_ms.clear()
             self._neural = False
         self._viewer.forget_references()
@@ -122,6 +122,7 @@ class RoundTrip:
         """Go on as the page wants it."""
         with self._lock:
             self._settings = settings
+            self._viewer.explains = settings.overlay
 
     def push(self, pictures: list[Picture]) -> None:
         """Take coded pictures of the camera, in order."""
@@ -137,15 +138,14 @@ class RoundTrip:
         lr = self._coder.lr
         if lr is None or not self._settings.thumbnail:
             return None
-        bgr = np.ascontiguousarray(lr[..., ::-1])
-        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        return data.tobytes()
+        return as_jpeg(lr)
 
     def stats(self, now: float) -> PageStats:
         """What the page shows."""
         coder, counters = self._coder, self._counters
         payload, onwire = coder.rate.kbps(now)
         latencies = list(self._latencies_ms)
+        carried, drawn = self._view.shares or (None, None)
         age_s = None if coder.reference_at is None else round(now - coder.reference_at, 1)
         return PageStats(
             ready=self.ready,
@@ -154,14 +154,19 @@ class RoundTrip:
             kbps=self._settings.kbps,
             payload_kbps=round(payload, 2),
             onwire_kbps=round(onwire, 2),
-            plain_kbps=round(coder.plain_rate.kbps(now)[0], 2) if coder.plain_px else 0.0,
-            plain_px=coder.plain_px,
+            sent_kbps=0.0,
+            sent_onwire_kbps=0.0,
+            beside_kbps=round(coder.plain_rate.kbps(now)[0], 2) if coder.plain_px else 0.0,
+            beside_px=coder.plain_px,
             lr_px=coder.rung.size_px,
             lr_codec=coder.rung.codec,
             fps=round(self._shown.per_second(now), 1),
             latency_ms=round(median(latencies), 1) if latencies else 0.0,
+            loss=0.0,
             references=coder.references,
             reference_age_s=age_s,
+            carried=carried,
+            drawn=drawn,
             neural=self._neural,
             drawn_px=counters.drawn_px or self.size_px,
             camera_px=self._camera.size_px,
@@ -207,7 +212,7 @@ class RoundTrip:
     def _on_shown(self, shown: ShownFrame) -> None:
         """In a thread of the viewer."""
         with self._lock:
-            show, coder, split = self._show, self._coder, self._settings.split
+            show, coder, settings = self._show, self._coder, self._settings
         if show is None:
             return
         now = time.monotonic()
@@ -215,7 +220,5 @@ class RoundTrip:
         late = (round(now * VIDEO_CLOCK_HZ) - shown.timestamp) % (1 << 32)
         self._latencies_ms.append(late * 1000 / VIDEO_CLOCK_HZ)
         self._neural = shown.neural
-        plain = coder.plain(shown.timestamp) if split else None
-        picture = shown.frame if plain is None else np.hstack([plain, shown.frame])
-        # Stamped anew: what is late must not make the browser wait for what comes after it.
-        show(to_video_frame(picture, round(now * VIDEO_CLOCK_HZ), VIDEO_TIME_BASE))
+        plain = coder.plain(shown.timestamp) if settings.split else None
+        show(self._view.video(shown, plain, overlay=settings.overlay, now=now))

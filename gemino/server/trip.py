@@ -17,10 +17,11 @@ Mode = Literal["tryout", "call"]
 
 class Trip(Protocol):
     """One for all pages, one page at a time. mode: what the page is for. size_px: side of the
-    picture that is shown."""
+    picture that is shown. kbps: the rate that a page begins with."""
 
     mode: Mode
     size_px: int
+    kbps: float
 
     @property
     def failure(self) -> GeminoError | None:

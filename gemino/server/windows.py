@@ -35,6 +35,11 @@ class Window:
         span_s = min(max(now - self._since, 0.5), self._seconds)
         return sum(value for _, value in self._values) / span_s
 
+    def total(self, now: float) -> float:
+        """The sum itself."""
+        self._forget(now)
+        return sum(value for _, value in self._values)
+
     def _forget(self, now: float) -> None:
         while self._values and now - self._values[0][0] > self._seconds:
             self._values.popleft()
