@@ -38,10 +38,14 @@ _MTU, _UDP = 1500, 17
 
 @dataclass
 class Counted:
-    """UDP and other IP packets of one direction: how many, and their bytes with IP headers."""
+    """UDP and other IP packets of one direction: how many, and their bytes with IP headers.
+
+    kinds: the bytes of UDP by what it carries: rtp and its payload type, rtcp, dtls, stun.
+    """
 
     packets: int = 0
     size_bytes: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
     other_bytes: int = 0
     started_at: float = 0.0
     ended_at: float = 0.0
@@ -54,10 +58,28 @@ class Counted:
         self.ended_at = now
         self.packets += 1
         self.size_bytes += len(packet)
+        kind = kind_of(packet)
+        self.kinds[kind] = self.kinds.get(kind, 0) + len(packet)
 
-    def kbps(self) -> float:
+    def kbps(self, size_bytes: int | None = None) -> float:
+        """Of all UDP, or of so many bytes of it."""
         seconds = self.ended_at - self.started_at
-        return self.size_bytes * 8 / 1000 / seconds if seconds > 0 else 0.0
+        size_bytes = self.size_bytes if size_bytes is None else size_bytes
+        return round(size_bytes * 8 / 1000 / seconds, 2) if seconds > 0 else 0.0
+
+    def by_kind(self) -> dict[str, float]:
+        """kbps of each."""
+        return {kind: self.kbps(size_bytes) for kind, size_bytes in sorted(self.kinds.items())}
+
+
+def kind_of(packet: bytes) -> str:
+    """What a UDP packet without IP options carries, by its first two bytes (RFC 7983, RFC 5761)."""
+    first, second = packet[28:30] if len(packet) > 29 else (0, 0)
+    if first < 4:
+        return "stun"
+    if first < 64:
+        return "dtls"
+    return "rtcp" if 192 <= second < 224 else f"rtp {second & 0x7F}"
 
 
 @dataclass
@@ -138,8 +160,9 @@ def wired(name: str, rtt_ms: float, loss: float) -> Iterator[tuple[tuple[str, st
             subprocess.run([*delete, space], capture_output=True, check=False)
 
 
-def start(space: str, module: str, *words: str) -> "subprocess.Popen[str]":
-    inside = ["ip", "netns", "exec", space, sys.executable, "-m", module, *words]
+def start(space: str, *words: str) -> "subprocess.Popen[str]":
+    """Run Python there; `ip` becomes that process."""
+    inside = ["ip", "netns", "exec", space, sys.executable, *words]
     return subprocess.Popen(
         inside,
         stdin=subprocess.DEVNULL,
@@ -150,17 +173,25 @@ def start(space: str, module: str, *words: str) -> "subprocess.Popen[str]":
     )
 
 
+def start_server(space: str) -> "subprocess.Popen[str]":
+    """The meeting place of both."""
+    return start(space, "-m", "signaling", "--host", "0.0.0.0", "--port", str(PORT))  # noqa: S104
+
+
 def wait_for_line(process: "subprocess.Popen[str]", stream: Any, start_of_line: str) -> None:
+    last = ""
     while line := stream.readline():
         if line.startswith(start_of_line):
             return
-    sys.exit(f"error: {process.communicate()[1].strip() or 'a process ended early'}")
+        last = line
+    said = process.communicate()[1].strip() or last.strip() or "a process ended early"
+    sys.exit(f"error: {said.splitlines()[-1].removeprefix('error: ')}")
 
 
 def hold(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One call; what it measured."""
     with wired(options.name, options.rtt_ms, options.loss) as (spaces, wire):
-        server = start(spaces[0], "signaling", "--host", "0.0.0.0", "--port", str(PORT))  # noqa: S104
+        server = start_server(spaces[0])
         processes = [server]
         try:
             wait_for_line(server, server.stdout, "listening")
@@ -170,7 +201,7 @@ def hold(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             logs = {name: folder / f"{name}.json" for name in ("sender", "receiver")}
             receiver = start(
                 spaces[1],
-                "gemino.cli.call",
+                *("-m", "gemino.cli.call"),
                 *(*shared, "-o", str(folder / "received.mp4"), "--report", str(logs["receiver"])),
                 *("--frame-log", str(folder / "shown.jsonl")),
             )
@@ -178,7 +209,7 @@ def hold(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             wait_for_line(receiver, receiver.stderr, "waiting for the other side")
             sender = start(
                 spaces[0],
-                "gemino.cli.call",
+                *("-m", "gemino.cli.call"),
                 *(*shared, "--input", str(options.clip), "--loop"),
                 *("--report", str(logs["sender"])),
             )
@@ -225,8 +256,9 @@ def figures(
         "fps_shown": round(received["frames"] / max(sent["seconds"], 1e-3), 1),
         "payload_kbps": sent["payload_kbps"],
         "audio_kbps": sent["audio_kbps"],
-        "onwire_kbps": round(there.kbps(), 1),
-        "onwire_back_kbps": round(back.kbps(), 1),
+        "onwire_kbps": there.kbps(),
+        "onwire_back_kbps": back.kbps(),
+        "onwire_by_kind_kbps": there.by_kind(),
         "packets": there.packets,
         "signaling_bytes": there.other_bytes + back.other_bytes,
     }

@@ -52,6 +52,9 @@ def test_a_call_over_a_link_with_a_delay_is_measured() -> None:
     least = figures["payload_kbps"] + figures["audio_kbps"]
     assert least < figures["onwire_kbps"] < 100
     assert 0 < figures["onwire_back_kbps"] < figures["onwire_kbps"]
+    kinds = figures["onwire_by_kind_kbps"]
+    assert kinds.keys() >= {"rtp 103", "rtp 96", "dtls", "stun"}
+    assert sum(kinds.values()) == pytest.approx(figures["onwire_kbps"], abs=0.1)
     assert figures["signaling_bytes"] > 2000
     assert not [line for line in namespaces() if line.startswith(name)]
 
@@ -59,3 +62,36 @@ def test_a_call_over_a_link_with_a_delay_is_measured() -> None:
 def namespaces() -> list[str]:
     said = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
     return said.stdout.splitlines()
+
+
+def test_a_long_call_is_watched_while_it_lasts() -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    name = f"gs-{os.getpid()}-"
+    command = [sys.executable, "scripts/soak_over_link.py", "samples/address.mp4", "--name", name]
+    command += ["--minutes", "0.15", "--size", "256", "--model", "none", "--rtt-ms", "20"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    for used in figures["processes"].values():
+        assert used["peak_mb"] > 50
+        assert 0 < used["cpu_share"] < 2
+        assert "mb_a_minute" not in used  # nothing has settled yet
+    assert set(figures["sound_ahead_ms"]) == {"first", "last"}
+    assert figures["sound_ahead_ms"]["last"]["windows"] > 3
+    assert abs(figures["sound_ahead_ms"]["last"]["p50_ms"]) < 300
+    assert figures["frames_shown"] > 0.3 * figures["frames_sent"] > 0
+    assert not [line for line in namespaces() if line.startswith(name)]
+
+
+def test_a_peer_that_fails_is_named() -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    name = f"gf-{os.getpid()}-"
+    command = [sys.executable, "scripts/soak_over_link.py", "samples/address.mp4", "--name", name]
+    command += ["--minutes", "0.1", "--kbps", "1e9", "--size", "256", "--model", "none"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "kbps" in done.stderr.splitlines()[-1]
+    assert not [line for line in namespaces() if line.startswith(name)]
