@@ -142,8 +142,7 @@ def reference_kbps(total_kbps: float, output_px: int) -> float:
     """What references may cost in a minute: 45 % of `total_kbps`, until that pays for as many as a
     receiver holds.
 
-    At 15 kbps and 512 px, of 20, 33, 40 and 47 %, the last gave a head that moves a third less
-    LPIPS than the first, and heads that hardly move the same within a tenth.
+    A head that moves much gains by a large share, and heads that hardly move lose little.
     """
     most_bytes = REFERENCES_HELD * _most_bytes(total_kbps, output_px)
     return min(_REFERENCE_SHARE * total_kbps, most_bytes * 8 / 1000 / REFERENCE_AMORTISATION_S)

@@ -25,8 +25,7 @@ def silence_svt_av1() -> None:
 def quiet_svt_av1() -> Iterator[None]:
     """Around the opening of an encoder: no banner, and no thread becomes a real-time one.
 
-    Nothing is changed where the caller runs in real time already: somebody wanted that. Takes
-    some 10 microseconds a thread of the process.
+    Nothing is changed where the caller runs in real time already: somebody wanted that.
     """
     silence_svt_av1()
     ordinary = sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER

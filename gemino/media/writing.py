@@ -17,15 +17,13 @@ from gemino.errors import MediaError
 from gemino.frames import Frame, to_video_frame
 from gemino.media.opening import reason
 
-# Talking head, CPU ms a frame at 512 / 1024 px, one thread: VP9 cpu-used 8 crf 26 2.1 / 13
-# (38.8 / 40.2 dB); SVT-AV1 preset 12 crf 26 3.4 / 8.2 (38.2 / 38.3 dB), preset 10 5.4 / 14.8.
-# SVT-AV1 spends half the bits, but holds frames back and starts threads that a call would miss.
+# SVT-AV1 spends fewer bits, but holds frames back and starts threads that a call would miss.
 _VP9 = {"deadline": "realtime", "cpu-used": "8", "crf": "28", "lag-in-frames": "0"}
 # delay_moov: the header waits for the first second and can so say how AAC's priming is cut.
 _FRAGMENTED = {"movflags": "frag_keyframe+delay_moov+default_base_moof"}
 
 
-# CPU ms a frame at 512 px, one thread: FFV1 12.0 (161 kB), Ut Video 2.7 (271 kB).
+# FFV1 is the smaller one, Ut Video the quicker.
 _LOSSLESS = {".mkv": ("ffv1", "bgr0"), ".nut": ("utvideo", "gbrp")}
 
 
@@ -34,8 +32,8 @@ class MovieWriter:
 
     path: `.mp4` is fragmented MP4 with VP9 and AAC: it plays in browsers, and up to its last
     second even after a crash. `.mkv` is lossless: FFV1 in RGB and PCM, bit for bit what was
-    written; its times are whole milliseconds. `.nut` is as lossless, in a quarter of the time
-    and twice the bytes (Ut Video), for recording beside a call. size_px: side of the square, or
+    written; its times are whole milliseconds. `.nut` is as lossless, quicker and larger
+    (Ut Video), for recording beside a call. size_px: side of the square, or
     (width, height).
     fps: nominal; each frame brings its own time. Raises MediaError where the file cannot be
     written.

@@ -1,7 +1,7 @@
 """What ONNX lacks, or onnxruntime does slowly, from operations that it has and does fast.
 
 `nn.warp` and `nn.blocks` go through here while a network is being exported, and nowhere else.
-GridSample takes twice as long as four Gathers of whole feature vectors and their mixture, and ONNX
+GridSample takes longer than four Gathers of whole feature vectors and their mixture, and ONNX
 cannot say `as_strided`. Sizes are plain numbers here, not operations of the graph.
 """
 

@@ -37,7 +37,7 @@ def correlation(target: Tensor, reference: Tensor, radius: int) -> Tensor:
 
     A row of the target is multiplied with a whole row of the reference, and the 2r+1 diagonals
     that are wanted are read out of the product: more arithmetic than a product for each
-    displacement, and a tenth of the operations. Products are taken in the target's dtype.
+    displacement, and fewer operations. Products are taken in the target's dtype.
     """
     size = 2 * radius + 1
     batch, _, height, width = target.shape

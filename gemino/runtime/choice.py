@@ -10,6 +10,7 @@ nothing is.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,11 +90,11 @@ def choose(
         torch_is_there()
     opens: dict[str, Callable[[], TorchSynthesizer | OnnxSynthesizer]] = {}
     if find_spec("torch") is not None:
-        opens["torch"] = lambda: open_torch(files, output_px, threads, device, lighter)
+        opens["torch"] = partial(open_torch, files, output_px, threads, device, lighter)
     for export in exports:
         assert export.graphs is not None
         name = graphs_name(export.graphs.precision)
-        opens[name] = lambda export=export: open_graphs(export, output_px, threads)  # type: ignore[misc]
+        opens[name] = partial(open_graphs, export, output_px, threads)
     if len(opens) == 1:
         (only,) = opens.values()
         return only()
@@ -106,7 +107,7 @@ def choose(
     ways = []
     for name in opens:
         what = f"{files.sha256[:16]} {output_px} px {name} x{threads}"
-        seconds = frame_s(what, lambda name=name: timed(name))  # type: ignore[misc]
+        seconds = frame_s(what, partial(timed, name))
         ways.append(Way(name, seconds, exact=not name.endswith("int8")))
     best = decide(ways)
     said = ", ".join(f"{way.name} {way.seconds * 1000:.0f} ms" for way in ways)

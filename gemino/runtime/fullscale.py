@@ -1,8 +1,8 @@
-"""What a frame needs at full scale on a CPU: by OpenCV, in a sixth of torch's time.
+"""What a frame needs at full scale on a CPU: by OpenCV, in a fraction of torch's time.
 
-Three colours at full scale are the worst case for a library that is made for many channels: at
-512 px torch takes 16 ms a frame for the same steps, of which half is copies from one layout to
-another. All arrays here are as pictures lie in memory, colours innermost.
+Three colours at full scale are the worst case for a library that is made for many channels: much
+of what torch does for the same steps is copying from one layout to another. All arrays here are as
+pictures lie in memory, colours innermost.
 """
 
 import threading
@@ -32,7 +32,7 @@ class Detail:
         size = self.picture.shape[0]
         way = cv2.INTER_AREA if self.lr.shape[0] > size else cv2.INTER_LINEAR
         upsampled = cv2.resize(self.lr.astype(np.float32), (size, size), interpolation=way)
-        # Converted first: OpenCV's subtract takes twenty times as long for two types at once.
+        # Converted first: OpenCV's subtract is slow for two types at once.
         band = self.picture.astype(np.float32)
         return np.subtract(band, upsampled, out=band)
 
@@ -40,7 +40,7 @@ class Detail:
 class Bands:
     """The bands of the references in use; several threads may ask.
 
-    At 1024 px one takes 12.6 MB and is made in 2 ms, so that those of all references are not kept.
+    At 1024 px one takes 12.6 MB and is soon made, so that those of all references are not kept.
     """
 
     def __init__(self) -> None:

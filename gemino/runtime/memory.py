@@ -17,8 +17,8 @@ def keep_freed_memory() -> None:
     """Ask glibc's allocator not to return large blocks to the system after every use.
 
     A frame allocates and frees dozens of blocks of megabytes. By default each is mapped, cleared
-    page by page and unmapped again: a quarter of a frame's time, more on virtual machines. Does
-    nothing where the C library is another one.
+    page by page and unmapped again, which costs most on virtual machines. Does nothing where the C
+    library is another one.
     """
     mallopt = _of_libc("mallopt")
     if mallopt is not None:
@@ -30,8 +30,8 @@ def keep_freed_memory() -> None:
 def give_back_memory() -> None:
     """Return what is free now to the system: after work that is not done for every frame.
 
-    Recording a program frees a hundred megabytes that frames would never fill again. Takes some
-    milliseconds; what a frame does need is mapped anew once.
+    Recording a program frees a hundred megabytes that frames would never fill again. What a
+    frame does need is mapped anew once.
     """
     trim = _of_libc("malloc_trim")
     if trim is not None:

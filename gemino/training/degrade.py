@@ -1,8 +1,8 @@
 """What a clip looks like after the real codec: cached sequences for training.
 
 Each clip is played through the very encoder of a call, whole and inter-coded, at several rungs. A
-lone key frame per picture would be 2-6 dB cleaner than what a call delivers and the network would
-learn to trust what it will never see. References pass through the real still codec.
+lone key frame per picture would be cleaner than what a call delivers, and the network would learn
+to trust what it will never see. References pass through the real still codec.
 
 Kept on disk as plain .npy arrays, memory-mapped when read, every `stride`-th picture only (the
 codec still sees all of them). The folder's name carries a fingerprint of clip and settings, so a

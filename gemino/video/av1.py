@@ -7,7 +7,7 @@ from gemino.config import MAX_LR_PX, Rung
 from gemino.svtav1 import quiet_svt_av1
 from gemino.video.library import Library
 
-_PRESET = "6"  # finer ones take two to five times as long for under 0.3 dB
+_PRESET = "6"  # finer ones take much longer for little
 
 
 def _options(_: Rung) -> dict[str, str]:
@@ -24,9 +24,9 @@ AV1 = Library(
     # dav1d refuses larger pictures before it allocates them.
     {"max_frame_delay": "1", "framethreads": "1", "max_pixels": str(MAX_LR_PX * MAX_LR_PX)},
     opening=quiet_svt_av1,
-    # Its rate control starves a forced key frame: a quarter of the bytes that a stream's first
-    # picture gets, 5 to 7 dB less, and the pictures after it spend what it saved. A fresh encoder
-    # costs 2 ms and shows the second that follows 1 to 3 dB better for the same bytes.
+    # Its rate control starves a forced key frame: it gets a fraction of the bytes of a stream's
+    # first picture, and the pictures after it spend what it saved. A fresh encoder is soon open,
+    # and shows the second that follows better for the same bytes.
     fresh_keyframes=True,
     # SVT-AV1 4.1 in low delay: once in some 300,000 pictures all its threads waited for each other.
     may_stall=True,

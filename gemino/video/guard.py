@@ -10,7 +10,7 @@ _Result = TypeVar("_Result")
 def within(limit_s: float, call: Callable[[], _Result]) -> _Result:
     """What `call` returns or raises; TimeoutError where it has not come back in `limit_s` seconds.
 
-    It runs in a thread of its own, which costs a tenth of a millisecond. After a timeout that
+    It runs in a thread of its own, which costs little. After a timeout that
     thread is left alone, with all that it holds, for nothing can end it.
     """
     results: list[_Result] = []

@@ -25,11 +25,9 @@ MAX_REFERENCE_BYTES = 1_000_000
 MIN_REFERENCE_PX = 64
 MAX_REFERENCE_PX = 1024
 
-_PRESET = "6"  # 30 to 60 ms a try at 512 px
-# At 34 a picture of 512 px takes 7 to 20 kB and is itself at an LPIPS of 0.01 to 0.04. What would
-# make it finer is better spent on another one, in another pose. For a studio head that hardly
-# moves 34 took a tenth off the LPIPS that 42 gave, at 15 and at 40 kbps; others reach their budget
-# before.
+_PRESET = "6"
+# What would make a picture finer than at 34 is better spent on another one, in another pose. Only
+# heads that hardly move get there; others reach their budget before.
 _CRF_RANGE = (34, 60)
 _CRF_START = 46
 _CRF_PER_HALVING = 10.0
@@ -42,7 +40,7 @@ _STALLED_S = 10.0
 class PictureEncoder:
     """Codes pictures of one scene; where the last one's search ended, the next one's begins.
 
-    That spares most of the tries, each of which takes a core for 30 to 120 ms at 512 px.
+    That spares most of the tries, each of which takes a core for several frames' time.
     """
 
     def __init__(self, max_bytes: int) -> None:

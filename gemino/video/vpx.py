@@ -21,11 +21,10 @@ _LARGE_PX = 320
 def _speed_options(rung: Rung) -> dict[str, str]:
     """How much libvpx may search, by codec and size.
 
-    Measured for VP8 at 128 px on two talking heads: "good" at speed 2 without error resilience
-    gives +1.4 dB at 15 kbps and a floor of 8.3-9.0 kbps, where "realtime" with error resilience
-    has its floor at 12.7-14.7; it costs 1.0 ms a picture instead of 0.55. Error resilience only
-    spares the probabilities, and a VP8 picture lost spoils its successors either way. Large
-    pictures have bits enough and time too short for that search.
+    For VP8's small pictures "good" without error resilience looks better and has a lower floor than
+    "realtime" with it, for a little more time. Error resilience only spares the probabilities, and
+    a VP8 picture lost spoils its successors either way. Large pictures have bits enough and time
+    too short for that search.
     """
     if rung.size_px > _LARGE_PX:
         speed = {"vp8": "-6", "vp9": "7"}[rung.codec]
