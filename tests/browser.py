@@ -1,5 +1,6 @@
 """What tests in a real browser share: a camera film, a server in a process of its own, a page."""
 
+import json
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from gemino.frames import Frame, prepare, to_video_frame
 from gemino.media import read_frames
 
 CHROMIUM = Path("/usr/bin/chromium")
+SCREENSHOTS = Path(__file__).parent.parent / "out" / "screenshots"
 WEBCAM = Path(__file__).parent.parent / "samples" / "webcam.mp4"
 TOKEN = "0123456789abcdefgh"  # noqa: S105 - opens nothing
 PATIENCE_MS = 45_000
@@ -151,6 +153,21 @@ def pictures_flow(page: Page) -> None:
         f"before => ({_PIXELS})('picture').some((one, at) => Math.abs(one - before[at]) > 6)",
         arg=seen,
     )
+
+
+def save(page: Page, name: str) -> None:
+    """A screenshot, to be looked at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def check_barriers(page: Page) -> None:
+    """No serious violation of the accessibility rules that axe-core knows."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    assert not serious, json.dumps(serious, indent=1)
 
 
 _PIXELS = """(id) => {

@@ -3,14 +3,13 @@
 Pictures are checked by their pixels. Screenshots of every state are in out/screenshots afterwards.
 """
 
-import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 import gemino.media
 from browser import (
@@ -20,11 +19,13 @@ from browser import (
     SENSES,
     SIZE_PX,
     Server,
+    check_barriers,
     fingerprint,
     needs_chromium,
     number,
     open_browser,
     pictures_flow,
+    save,
     serving,
     start,
     until,
@@ -35,7 +36,6 @@ from browser import (
 )
 
 pytestmark = [needs_chromium, pytest.mark.timeout(240)]
-SCREENSHOTS = Path(__file__).parent.parent / "out" / "screenshots"
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +63,6 @@ def server() -> Iterator[Server]:
     with serving() as running:
         yield running
         assert not any("Traceback" in line for line in running.said), "".join(running.said)
-
-
-def save(page: Page, name: str) -> None:
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png")
-
-
-def check_barriers(page: Page) -> None:
-    """No serious violation of the accessibility rules that axe-core knows."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    serious = [one for one in found if one["impact"] in ("serious", "critical")]
-    assert not serious, json.dumps(serious, indent=1)
 
 
 def test_a_face_comes_back_neurally_rebuilt(browser: Browser, server: Server) -> None:
@@ -149,6 +135,29 @@ def test_the_divider_lies_between_plain_vp8_and_gemino(browser: Browser, server:
         assert errors == []
 
 
+def test_colours_say_where_detail_comes_from(browser: Browser, server: Server) -> None:
+    with visiting(browser) as (page, errors):
+        start(page, server.url)
+        until(page, "text('badge').startsWith('Neural')")
+        page.keyboard.press("o")
+        page.wait_for_selector("#legend:visible")
+        carried, drawn = (int(page.inner_text(f"#n-{one}")[:-1]) for one in ("carried", "drawn"))
+        assert carried > 5
+        assert drawn > 5
+        assert 99 <= carried + drawn <= 101
+        pictures_flow(page)
+        shown, sent = (np.array(fingerprint(page, one)) for one in ("picture", "self"))
+        # The scene in grey, with the two colours over it: neither is a skin's.
+        assert np.corrcoef(shown, sent)[0, 1] > 0.5
+        assert np.abs(shown - sent).mean() > 10
+        save(page, "origins")
+        check_barriers(page)
+        page.keyboard.press("o")
+        page.wait_for_selector("#legend", state="hidden")
+        pictures_flow(page)
+        assert errors == []
+
+
 def test_mute_and_camera_off_are_heard_and_seen(browser: Browser, server: Server) -> None:
     with visiting(browser) as (page, errors):
         start(page, server.url)
@@ -207,7 +216,7 @@ def test_a_phone_shows_all_of_it(browser: Browser, server: Server) -> None:
         save(page, "phone-lobby")
         start(page, server.url)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
-        for name in ("mute", "hide", "split", "shot", "record", "leave"):
+        for name in ("mute", "hide", "split", "origins", "shot", "record", "leave"):
             box = page.locator(f"#{name}").bounding_box()
             assert box is not None
             assert box["x"] >= 0

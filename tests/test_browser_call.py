@@ -17,12 +17,16 @@ from browser import (
     PATIENCE_MS,
     SENSES,
     SIZE_PX,
+    check_barriers,
     fingerprint,
     needs_chromium,
+    number,
     open_browser,
     pictures_flow,
+    save,
     until,
     visiting,
+    wait_for_number,
     webcam,
     write_film,
 )
@@ -33,9 +37,9 @@ pytestmark = [needs_chromium, pytest.mark.timeout(240)]
 class Caller:
     """`gemino-call --browser` in a process of its own. link: of its page."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, model: str) -> None:
         command = [sys.executable, "-c", "from gemino.cli.call import main; main()", *arguments]
-        options = ["--browser", "0", "--local", "--size", str(SIZE_PX), "--model", "none"]
+        options = ["--browser", "0", "--local", "--size", str(SIZE_PX), "--model", model]
         self.process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
         said = re.match(r"open (\S+) ", self.process.stderr.readline())
@@ -71,8 +75,8 @@ class Caller:
 
 
 @contextlib.contextmanager
-def calling(*arguments: str) -> Iterator[Caller]:
-    caller = Caller(*arguments)
+def calling(*arguments: str, model: str = "none") -> Iterator[Caller]:
+    caller = Caller(*arguments, model=model)
     try:
         yield caller
     finally:
@@ -86,6 +90,57 @@ def begin(page: Page, link: str) -> None:
     page.wait_for_selector("body[data-state=live]")
 
 
+def check_figures(page: Page) -> None:
+    """All that a call shows: rates, delay, loss, the age of the sharp picture, the small stream."""
+    until(page, "text('badge').startsWith('Neural')")
+    wait_for_number(page, "n-payload", "n > 0")
+    assert number(page, "n-wire") > number(page, "n-payload")
+    wait_for_number(page, "n-delay", "n > 0")
+    assert number(page, "n-loss") == 0
+    wait_for_number(page, "n-age", "n >= 0")
+    thumbnail, shown = (np.array(fingerprint(page, one)) for one in ("thumbnail", "picture"))
+    assert np.abs(thumbnail - shown).mean() < 30
+    assert "AV1, 128" in page.inner_text("#lr")
+    until(page, "text('rate-note').match(/Now [1-9]/)")
+
+
+def check_comparison(page: Page) -> None:
+    """The other side's small stream as it is without the network, and with it."""
+    page.click("#split")
+    page.wait_for_selector("#divider")
+    until(page, "text('plain-label').match(/Without the network · AV1 · 128 px · [1-9]/)")
+    save(page, "call-split")
+    check_barriers(page)
+    page.click("#split")
+    page.wait_for_selector("#divider", state="hidden")
+
+
+def check_origins(page: Page, other: Page) -> None:
+    """In colours where a network draws, in words where none does."""
+    page.click("#origins")
+    page.wait_for_selector("#legend:visible")
+    until(page, "text('n-carried') !== '0 %' && text('n-drawn') !== '0 %'")
+    pictures_flow(page)
+    save(page, "call-origins")
+    page.click("#origins")
+    page.wait_for_selector("#legend", state="hidden")
+    other.click("#origins")
+    until(other, "text('rate-note').includes('No network draws')")
+    other.click("#origins")
+
+
+def check_rate(page: Page, other: Page) -> None:
+    """The slider of one page sets what the other one gets."""
+    other.focus("#rate")
+    other.keyboard.press("End")
+    until(page, "text('lr').includes('256')")
+    wait_for_number(page, "n-payload", "n > 45")
+    other.keyboard.press("Home")
+    until(page, "!text('lr').includes('256')")
+    wait_for_number(page, "n-payload", "n < 30")
+    pictures_flow(page)
+
+
 def test_two_browsers_hold_a_call(tmp_path: Path) -> None:
     # Two cameras that cannot be taken for each other: the second one's film is upside down.
     films = tmp_path / "up.y4m", tmp_path / "down.y4m"
@@ -94,12 +149,12 @@ def test_two_browsers_hold_a_call(tmp_path: Path) -> None:
     with sync_playwright() as playwright:
         up, down = (open_browser(playwright, film) for film in films)
         with (
-            calling("--listen", "two-browsers", "--port", "0") as first,
+            calling("--listen", "two-browsers", "--port", "0", model="generic-xs") as first,
             visiting(up) as (page, errors),
             visiting(down) as (other, other_errors),
         ):
             begin(page, first.link)
-            assert page.is_hidden("#rate")
+            assert page.inner_text("#rate-value") == "15 kbps"  # as the call was started
             server = first.hear(r"listening on (\S+);")
             with calling("--peer", "two-browsers", "--server", server) as second:
                 begin(other, second.link)
@@ -111,6 +166,10 @@ def test_two_browsers_hold_a_call(tmp_path: Path) -> None:
                 sent, sent_there = (np.array(fingerprint(one, "self")) for one in (page, other))
                 assert np.abs(shown - sent_there).mean() < 30 < np.abs(shown - sent).mean()
                 assert np.abs(shown_there - sent).mean() < 30
+                check_figures(page)
+                check_comparison(page)
+                check_origins(page, other)
+                check_rate(page, other)
                 page.evaluate(SENSES)
                 until(page, "window.loudness() > 0.01")
                 other.click("#mute")
