@@ -5,16 +5,16 @@ design rather than an exception here.
 """
 
 import ast
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple
+
+from module_tree import Module, within
 
 # Rooms, from the ground up. Modules of one room may import one another, those of two rooms on one
 # floor may not. The words alone have an order of their own: errors and config are below the rest.
 FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     {name: (name,) for name in ("errors", "config")},
-    {name: (name,) for name in ("frames", "rate", "fields", "network", "processes", "svtav1")},
+    {name: (name,) for name in ("frames", "rate", "fields", "processes", "svtav1")},
     {
         name: (name,)
         for name in (
@@ -25,8 +25,7 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     {"models": ("zoo", "graphs", "adapters", "identity", "runtime"), "attention": ("attention",)},
     {"encoder": ("encoder",), "decoder": ("decoder",)},
     {"training": ("training",), "evaluation": ("evaluation", "timing"), "call": ("call",)},
-    {"server": ("server",)},
-    {"personal": ("personal",)},
+    {"server": ("server",), "personal": ("personal",)},
     {"roof": ("cli", "__init__")},
 )
 TORCH_ROOMS = (
@@ -68,68 +67,6 @@ TORCH = ("torch", "torchvision", "lpips", "safetensors.torch")
 STACK = ("aiortc", "aioice")
 YAML = ("yaml", "ruamel", "omegaconf")
 PICKLE = ("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
-
-
-class Import(NamedTuple):
-    """target: a dotted name. lazy: inside a function, or for a type checker only."""
-
-    target: str
-    line: int
-    lazy: bool
-
-
-@dataclass
-class Module:
-    """One file: its dotted name, its tree, and its imports."""
-
-    name: str
-    tree: ast.Module
-    imports: list[Import] = field(default_factory=list)
-
-    def found(self, line: int, what: str) -> str:
-        return f"{self.name}:{line}: {what}"
-
-
-def within(name: str, rooms: tuple[str, ...]) -> bool:
-    return any(name == room or name.startswith(room + ".") for room in rooms)
-
-
-def read_tree(root: Path) -> dict[str, Module]:
-    """The modules of gemino/ and signaling/ below `root`, by name."""
-    modules = {}
-    for path in sorted([*root.glob("gemino/**/*.py"), *root.glob("signaling/**/*.py")]):
-        parts = path.relative_to(root).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        modules[name] = Module(name, ast.parse(path.read_text("utf-8"), str(path)))
-    for module in modules.values():
-        is_package = any(other.startswith(module.name + ".") for other in modules)
-        module.imports = list(_imports(module.tree, module.name, is_package, set(modules)))
-    return modules
-
-
-def _imports(
-    node: ast.AST, name: str, is_package: bool, known: set[str], lazy: bool = False
-) -> Iterator[Import]:
-    for child in ast.iter_child_nodes(node):
-        match child:
-            case ast.Import():
-                yield from (Import(alias.name, child.lineno, lazy) for alias in child.names)
-            case ast.ImportFrom():
-                base = child.module or ""
-                if child.level:
-                    parents = name.split(".")
-                    kept = parents[: len(parents) - child.level + is_package]
-                    base = ".".join([*kept, base] if base else kept)
-                for alias in child.names:
-                    full = f"{base}.{alias.name}"
-                    whole = full in known or full in TORCH
-                    yield Import(full if whole else base, child.lineno, lazy)
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
-                yield from _imports(child, name, is_package, known, lazy=True)
-            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
-                yield from _imports(child, name, is_package, known, lazy=True)
-            case _:
-                yield from _imports(child, name, is_package, known, lazy)
 
 
 def place(name: str) -> tuple[int, str] | None:
@@ -297,6 +234,31 @@ def import_work(modules: dict[str, Module]) -> Iterator[str]:
             typing_only = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
             if not isinstance(node, allowed) and not docstring and not typing_only:
                 yield module.found(node.lineno, f"runs {type(node).__name__} at import")
+
+
+def unplaced(modules: dict[str, Module], document: str) -> Iterator[str]:
+    """Modules that `document`, docs/architecture.md, gives no place: among the files of a room in
+    the house, `room/ {one, two}`, or in the row of a room, `| what for | one, two |`.
+    """
+    named: dict[str, set[str]] = {}
+    for room, inside in re.findall(r"(\w+)/ \{([^}]*)\}", document):
+        named.setdefault(room, set()).update(re.findall(r"\w+", inside))
+    room = ""
+    for line in document.splitlines():
+        if line.startswith("|"):
+            cells = line.split("|")
+            room = cells[1].strip(" `/") or room
+            named.setdefault(room, set()).update(re.findall(r"`(\w+)`", cells[3]))
+    alone = set(re.findall(r"(\w+)\.py", document))
+    for name, module in modules.items():
+        *above, last = name.split(".")
+        is_room = (
+            not above
+            or last == "__main__"
+            or any(other.startswith(f"{name}.") for other in modules)
+        )
+        if not is_room and last not in (alone if above == ["gemino"] else named.get(above[-1], ())):
+            yield module.found(1, "has no place in docs/architecture.md")
 
 
 Rule = Callable[[dict[str, Module]], Iterator[str]]

@@ -8,7 +8,6 @@ import pytest
 
 from architecture import (
     RULES,
-    Module,
     Rule,
     aiortc_privates,
     arrows,
@@ -17,9 +16,10 @@ from architecture import (
     environment,
     formats,
     import_work,
-    read_tree,
     torch_outside,
+    unplaced,
 )
+from module_tree import Module, read_tree
 
 ROOT = Path(__file__).parents[1]
 
@@ -152,6 +152,19 @@ def test_a_broken_rule_is_found(
     found = list(rule(read_tree(build(tmp_path, SOUND | {path: text}))))
     name = path.removesuffix(".py").replace("/", ".")
     assert any(one.startswith(f"{name}:{said}") for one in found), found
+
+
+def test_every_module_has_its_place_in_the_document(tree: dict[str, Module]) -> None:
+    document = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    assert list(unplaced(tree, document)) == []
+
+
+def test_a_module_without_a_place_is_found(tmp_path: Path) -> None:
+    tree = read_tree(build(tmp_path, SOUND))
+    document = """errors.py frames.py config.py wire.py zoo.py encoder.py decoder.py nn/ {net}
+        runtime/ {torch_runtime}\n| `call/` | a | `states` |\n| | b | `peer` |\n| `cli/` | c | |"""
+    found = [line.split(":")[0] for line in unplaced(tree, document)]
+    assert found == ["gemino.call.payload", "gemino.cli.main"]
 
 
 def test_every_rule_is_broken_once() -> None:
