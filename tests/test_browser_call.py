@@ -108,7 +108,7 @@ def check_comparison(page: Page) -> None:
     """The other side's small stream as it is without the network, and with it."""
     page.click("#split")
     page.wait_for_selector("#divider")
-    until(page, "text('plain-label').match(/Without the network · AV1 · 128 px · [1-9]/)")
+    until(page, "text('plain-label').match(/AV1 enlarged · 128 px · [1-9]/)")
     save(page, "call-split")
     check_barriers(page)
     page.click("#split")

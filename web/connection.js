@@ -38,6 +38,7 @@ export class Connection {
   #timer = 0;
   #heard = performance.now();
   #over = false;
+  #offer = null;
   #before = null;
 
   constructor(on) {
@@ -55,8 +56,13 @@ export class Connection {
     };
   }
 
-  /** Connect with the tracks of `stream`; throws Trouble. */
-  async open(stream, token) {
+  /** Make the offer to send the tracks of `stream`, before anybody waits for it. */
+  prepare(stream) {
+    this.#offer = this.#prepare(stream);
+    this.#offer.catch(() => {}); // `open` will say so
+  }
+
+  async #prepare(stream) {
     const peer = this.#peer;
     for (const track of stream.getTracks()) {
       const video = track.kind === "video";
@@ -68,6 +74,12 @@ export class Connection {
     }
     await peer.setLocalDescription();
     await gathered(peer);
+  }
+
+  /** Connect as it was prepared; throws Trouble. */
+  async open(token) {
+    const peer = this.#peer;
+    await this.#offer;
     let answer;
     try {
       answer = await fetch("session", {

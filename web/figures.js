@@ -37,7 +37,7 @@ export class Figures {
     plots.age.add(age ?? 0);
     this.#badge(stats);
     this.#legend(stats);
-    const beside = call ? `Without the network · ${stats.lr_codec.toUpperCase()}` : "Plain VP8";
+    const beside = call ? `${stats.lr_codec.toUpperCase()} enlarged` : "Plain VP8";
     this.#write("plain-label", `${beside} · ${stats.beside_px} px · ${round(stats.beside_kbps)} kbps`);
     this.#write("gemino-label", `Gemino · ${stats.size_px} px · ${round(stats.payload_kbps)} kbps`);
     this.#write("lr", `${stats.lr_codec.toUpperCase()}, ${stats.lr_px} × ${stats.lr_px} px`);
@@ -88,9 +88,8 @@ export class Figures {
   }
 }
 
-function sharp({ references, reference_age_s: age }) {
-  if (!references) return "no sharp picture yet";
-  return `${references} sharp picture${references > 1 ? "s" : ""}, last ${Math.round(age)} s ago`;
+function sharp({ references }) {
+  return references ? `${references} sharp picture${references > 1 ? "s" : ""} so far` : "no sharp picture yet";
 }
 
 function machine(stats) {

@@ -19,6 +19,7 @@ const settings = { kbps: 20, split: false, thumbnail: true, overlay: false };
 let limits = { min_kbps: 6, max_kbps: 400, size_px: 512, mode: "tryout" };
 let stream = null; // camera and microphone
 let connection = null;
+let prepared = null; // the next one, ready to be opened
 let sound = null; // the track that comes back
 let recording = null;
 let stopMeter = () => {};
@@ -80,16 +81,16 @@ async function use(opened) {
   by("start").disabled = false;
   if (connection) {
     for (const track of stream.getTracks()) await connection.replace(track);
+  } else {
+    prepare();
   }
 }
 
 // ---- the session
 
-async function start() {
-  settle();
-  stopMeter();
-  say(body.dataset.state === "trouble" ? "trouble" : "connecting", "Connecting");
-  by("status").textContent = "Connecting";
+/** Have a connection ready, so that Start takes no longer than it must. */
+function prepare() {
+  prepared?.close();
   const mine = new Connection({
     picture: (track, source) => {
       if (track.kind === "audio") {
@@ -115,9 +116,20 @@ async function start() {
       reconnect("The server does not answer any more. Trying again until it is back …");
     },
   });
+  mine.prepare(stream);
+  prepared = mine;
+}
+
+async function start() {
+  settle();
+  stopMeter();
+  say(body.dataset.state === "trouble" ? "trouble" : "connecting", "Connecting");
+  if (!prepared) prepare();
+  const mine = prepared;
+  prepared = null;
   connection = mine;
   try {
-    await mine.open(stream, location.hash.slice(1));
+    await mine.open(location.hash.slice(1));
     if (connection !== mine) return;
     tries = 0;
     settle();
@@ -154,7 +166,8 @@ function over() {
 function leave() {
   settle();
   connection?.close();
-  connection = null;
+  prepared?.close();
+  connection = prepared = null;
   over();
   stream?.getTracks().forEach((track) => track.stop());
   stream = null;

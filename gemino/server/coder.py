@@ -17,7 +17,15 @@ from fractions import Fraction
 from gemino.call.adaptation import Budget, split
 from gemino.call.jitter import Picture
 from gemino.call.playout import VIDEO_CLOCK_HZ
-from gemino.config import MAX_KBPS, EncoderConfig, LadderSteps, LrCodec, Rung, ladder
+from gemino.config import (
+    MAX_KBPS,
+    EncoderConfig,
+    LadderSteps,
+    LrCodec,
+    Rung,
+    first_reference_bytes,
+    ladder,
+)
 from gemino.encoder import Encoder
 from gemino.frames import Frame, prepare, resize
 from gemino.server.messages import Settings
@@ -125,6 +133,7 @@ class Coder:
             fps=_FPS,
             reference_max_bytes=budget.reference_max_bytes,
             reference_kbps=budget.reference_kbps,
+            first_reference_bytes=None if self.references else first_reference_bytes(self._size_px),
         )
         self._encoder = Encoder(config, self._beside)
         self._plain = None

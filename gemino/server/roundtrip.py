@@ -19,6 +19,7 @@ from statistics import median
 from aiortc import MediaStreamTrack
 from aiortc.codecs.base import Encoder
 
+from gemino.call.adaptation import split
 from gemino.call.display import ShownFrame
 from gemino.call.jitter import Picture
 from gemino.call.playout import VIDEO_CLOCK_HZ
@@ -61,7 +62,9 @@ class RoundTrip:
         self._failure: GeminoError | None = None
         self._steps = steps
         self._counters = Counters()
-        self._viewer = Viewer(model, size_px, self._counters, self._on_shown, runtime)
+        likely = split(self.kbps, size_px, LR_CODEC, steps).rung.sampling
+        shown = size_px, self._counters, self._on_shown
+        self._viewer = Viewer(model, *shown, runtime, likely=likely)
         self._settings = Settings()
         self._lock = threading.Lock()
         self._coding = threading.Lock()  # while a picture is coded
