@@ -1,14 +1,16 @@
-"""How single values lie in a binary message: bounded, big endian, read without trust.
+"""How values lie in a binary message: bounded, big endian, read without trust.
 
 Each kind of field reads, writes and checks, so that the three cannot disagree. `read` and `check`
 raise `ValueError` with the rest of a sentence ("is cut off"), for the message to put its own and
-the field's name before; `write` trusts what `check` has passed.
+the field's name before; `write` trusts what `check` has passed. A `Record` is a table of them.
 """
 
 import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, Self, get_origin, get_type_hints
 
 
 class Reader:
@@ -143,3 +145,59 @@ class Many:
 
 def _range(low: int, high: int) -> str:
     return f"{low}" if low == high else f"{low}..{high}"
+
+
+class Record:
+    """Annotated fields in order, `Annotated[T, Field]`; for dataclasses to be made of.
+
+    One that breaks the bounds of a field cannot exist: `ValueError`, naming record and field.
+    """
+
+    __slots__ = ()
+    FIELDS: ClassVar[dict[str, Field]] = {}
+
+    def __init_subclass__(cls) -> None:
+        hints = get_type_hints(cls, include_extras=True).items()
+        cls.FIELDS = {n: hint.__metadata__[0] for n, hint in hints if get_origin(hint) is Annotated}
+
+    def __post_init__(self) -> None:
+        for name, field in self.FIELDS.items():
+            with _naming(type(self), name):
+                field.check(getattr(self, name))
+
+    def __repr__(self) -> str:
+        fields = (f"{name}={_brief(getattr(self, name))}" for name in self.FIELDS)
+        return f"{type(self).__name__}({', '.join(fields)})"
+
+    def write(self) -> bytes:
+        """All fields in order."""
+        return b"".join(field.write(getattr(self, name)) for name, field in self.FIELDS.items())
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        """What `reader` holds, to its end; `ValueError` on wrong bytes."""
+        values: dict[str, Any] = {}
+        for name, field in cls.FIELDS.items():
+            with _naming(cls, name):
+                values[name] = field.read(reader)
+                field.check(values[name])  # at once: another version ends at its first field
+        if reader.left:
+            raise ValueError(f"{cls.__name__}: {reader.left} bytes too many at its end")
+        return cls(**values)
+
+
+@contextmanager
+def _naming(record: type[Record], name: str) -> Iterator[None]:
+    """Puts the record's and the field's name before what is wrong with a value."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{record.__name__}: {name} {error}") from None
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_brief(one) for one in value)}]"
+    if not isinstance(value, bytes):
+        return repr(value)
+    return value.hex() if len(value) <= 8 else f"{value[:4].hex()}..({len(value)} bytes)"

@@ -15,13 +15,11 @@ message and the field. Parsing allocates no more than the bytes that arrived.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self, get_origin, get_type_hints
+from typing import Annotated, ClassVar
 
 from gemino.errors import WireError
-from gemino.fields import Bytes, Field, Flag, Integer, Many, Reader, Text
+from gemino.fields import Bytes, Flag, Integer, Many, Reader, Record, Text
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 1200
@@ -44,59 +42,15 @@ _REFERENCE_SIZE = Annotated[int, Integer("I", 1, MAX_REFERENCE_BYTES)]
 _ADAPTER_SIZE = Annotated[int, Integer("I", 1, MAX_ADAPTER_BYTES)]
 
 
-class Message:
+class Message(Record):
     """One data-channel message: a type byte, then its annotated fields in order."""
 
     __slots__ = ()
     TYPE: ClassVar[int]
-    FIELDS: ClassVar[dict[str, Field]] = {}
-
-    def __init_subclass__(cls) -> None:
-        hints = get_type_hints(cls, include_extras=True).items()
-        cls.FIELDS = {n: hint.__metadata__[0] for n, hint in hints if get_origin(hint) is Annotated}
-
-    def __post_init__(self) -> None:
-        for name, field in self.FIELDS.items():
-            with _naming(type(self), name):
-                field.check(getattr(self, name))
-
-    def __repr__(self) -> str:
-        fields = (f"{name}={_brief(getattr(self, name))}" for name in self.FIELDS)
-        return f"{type(self).__name__}({', '.join(fields)})"
 
     def serialize(self) -> bytes:
         """The whole message, type byte included; at most `MAX_MESSAGE_BYTES` long."""
-        fields = (field.write(getattr(self, name)) for name, field in self.FIELDS.items())
-        return bytes([self.TYPE]) + b"".join(fields)
-
-    @classmethod
-    def read(cls, reader: Reader) -> Self:
-        """What `parse` calls for the bytes behind the type byte; `ValueError` on wrong ones."""
-        values: dict[str, Any] = {}
-        for name, field in cls.FIELDS.items():
-            with _naming(cls, name):
-                values[name] = field.read(reader)
-                field.check(values[name])  # at once: another version ends at its first field
-        if reader.left:
-            raise ValueError(f"{cls.__name__}: {reader.left} bytes too many at its end")
-        return cls(**values)
-
-
-@contextmanager
-def _naming(message: type[Message], name: str) -> Iterator[None]:
-    """Puts the message's and the field's name before what is wrong with a value."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{message.__name__}: {name} {error}") from None
-
-
-def _brief(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(_brief(one) for one in value)}]"
-    if not isinstance(value, bytes):
-        return repr(value)
-    return value.hex() if len(value) <= 8 else f"{value[:4].hex()}..({len(value)} bytes)"
+        return bytes([self.TYPE]) + self.write()
 
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)
