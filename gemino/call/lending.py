@@ -5,7 +5,8 @@ Rules that always hold:
 - Nothing is sent without the owner's consent, which is given before a call (`gemino.cli.consent`),
   nor before the receiver has said that it wants it.
 - References go first: pieces leave only while none is under way, and no faster than the share of
-  the rate that references have and do not use. An adapter takes minutes, and hurries nobody.
+  the rate that is kept for references, so that with the LR stream the rate is never exceeded. An
+  adapter takes minutes, and hurries nobody.
 - Pieces come in order, so a receiver that was cut off goes on from where it was, in the next call
   as well if it has a gallery.
 - A receiver takes one adapter a call, of bounded size, for the weights that it draws with. It is
@@ -54,21 +55,19 @@ class AdapterSender:
         self._offered = self._wanted = False
         self._sent = self._answered = 0
         self._allowance = 0.0
-        self._references_bytes = 0
         self._last: float | None = None
 
     def __repr__(self) -> str:
         return f"AdapterSender({self._answered} of {len(self._data)} bytes answered)"
 
-    def messages(self, now: float, reference_bytes: int, *, idle: bool) -> list[Message]:
-        """What may leave now. reference_bytes: sent for references so far; idle: none is going."""
+    def messages(self, now: float, *, idle: bool) -> list[Message]:
+        """What may leave now. idle: no reference is under way."""
         elapsed = 0.0 if self._last is None else now - self._last
         self._last = now
-        self._allowance -= reference_bytes - self._references_bytes
-        self._references_bytes = reference_bytes
-        self._allowance = min(self._allowance + elapsed * self.pace_kbps * 125, _BURST_BYTES)
         if not idle:
+            self._allowance = 0.0
             return []
+        self._allowance = min(self._allowance + elapsed * self.pace_kbps * 125, _BURST_BYTES)
         if not self._offered:
             self._offered = True
             return [self._offer]

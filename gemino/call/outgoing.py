@@ -219,9 +219,7 @@ class Outgoing:
         messages = self._references.messages(now)
         counters.reference_bytes = self._references.bytes_sent
         if self._lent is not None and self._sends_references:
-            messages += self._lent.messages(
-                now, self._references.bytes_sent, idle=self._references.idle
-            )
+            messages += self._lent.messages(now, idle=self._references.idle)
             counters.adapter_bytes = self._lent.bytes_sent
         if (budget := self._adaptation.update(now)) is not None:
             logger.info("LR stream now %s", budget.rung)

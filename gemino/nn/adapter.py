@@ -88,16 +88,6 @@ def to_arrays(adapter: Adapter) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def weaker(adapter: Adapter, strength: float) -> dict[str, LowRank]:
-    """`adapter` with every change multiplied by `strength`."""
-    return {
-        name: LowRank(
-            strength * part.up, part.down, None if part.shift is None else strength * part.shift
-        )
-        for name, part in adapter.items()
-    }
-
-
 @torch.no_grad()
 def check(network: GeminoNet, adapter: Adapter) -> None:
     """Raises ModelError unless `adapter` fits `network`, layer by layer, and changes it little."""

@@ -26,7 +26,7 @@ RELIT_RUNGS = (Rung("av1", 128, 8.0), Rung("av1", 128, 14.0))
 SMALL_RUNGS = (Rung("av1", 64, 5.0), Rung("av1", 128, 8.0), Rung("av1", 192, 24.0))
 LEAST_GAIN = 0.01
 """Of LPIPS, below which an adapter is not worth its bytes."""
-_PICTURES = 6
+_PICTURES = 4
 _SHOWN = 2  # pictures of before and after
 
 Views = Mapping[str, list[Sequence]]

@@ -21,7 +21,7 @@ from rich.progress import Progress, TaskID
 from gemino import adapters
 from gemino.adapters import Size
 from gemino.errors import MediaError, ModelError
-from gemino.nn.adapter import attach, extract, from_arrays, merged, to_arrays, weaker
+from gemino.nn.adapter import attach, extract, from_arrays, merged, to_arrays
 from gemino.nn.model import GeminoNet
 from gemino.personal import footage
 from gemino.personal.judging import (
@@ -51,7 +51,6 @@ from gemino.training.workers import join
 from gemino.wire import MAX_ADAPTER_BYTES
 from gemino.zoo import DEFAULT_MODEL, ModelFiles, find
 
-_STRENGTHS, _NEARLY = (0.7, 1.0), 0.9
 _PATIENCE = 3
 _OVERHEAD_BYTES = 16_000  # the header, and the owner's likeness
 _BEST, _BEGUN, _CHECKPOINT = "best.safetensors", "begun.json", "checkpoint.safetensors"
@@ -77,7 +76,7 @@ class PersonalOptions:
     views: int = 2
     output_px: int = 512
     crop_px: int = 256
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     seconds: float = MAX_SECONDS
     validate_every: int = 100
     save_every_s: float = 60.0
@@ -286,26 +285,14 @@ def _check_size(network: GeminoNet, rank: int) -> None:
 
 
 def _judge(base: ModelFiles, folder: Path, seen: Views) -> tuple[bytes, Verdict]:
-    """The adapter as it is shipped, and what that file is worth against the generic network.
-
-    It is made as weak as still does nearly all: what it knows of one room harms in another, and
-    grows with its strength faster than what it knows of a face.
-    """
+    """The adapter as it is shipped, and what that file is worth against the generic network."""
     network = load_network(base)
-    generic = measure(network, seen)
     best = adapters.parse((folder / _BEST).read_bytes())
-    tried = []
-    for strength in _STRENGTHS:
-        parts = weaker(from_arrays(best.tensors), strength)
-        arrays = {key: x.astype(np.float16) for key, x in to_arrays(parts).items()}
-        personal = merged(network, from_arrays(arrays)).eval()
-        tried.append((arrays, compare(generic, measure(personal, seen))))
-    most = max(verdict.gain for _, verdict in tried)
-    arrays, verdict = next(one for one in tried if one[1].gain >= min(_NEARLY * most, most))
+    personal = merged(network, from_arrays(best.tensors)).eval()
+    verdict = compare(measure(network, seen), measure(personal, seen))
     of_base = best.name, best.base, best.base_sha256
-    return adapters.to_bytes(
-        *of_base, arrays, best.likeness, verdict.serves or best.serves
-    ), verdict
+    serves = verdict.serves or best.serves
+    return adapters.to_bytes(*of_base, best.tensors, best.likeness, serves), verdict
 
 
 def _forget(folder: Path) -> None:

@@ -25,8 +25,8 @@ from gemino.training.clips import Batch, Sampler, Streams
 from gemino.training.sequence import Sequence
 
 SMALL_PX = 256
-_SMALL = 0.25  # of all steps
-_AS_FILMED = 0.25  # of all steps: in the light that there was
+_SMALL = 0.2  # of all steps
+_AS_FILMED = 0.4  # of all steps: in the light that there was
 _GREY = (0.299, 0.587, 0.114)
 _EXPOSURE, _TINT, _SATURATION, _POWER = (0.65, 1.2), (0.9, 1.1), (0.4, 1.3), (0.75, 1.35)
 _TURNED, _TURNED_A_LITTLE = 0.3, 0.3  # so many by any hue; the others by a deviation of that, rad
