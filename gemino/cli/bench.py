@@ -6,14 +6,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import TaskID
 
 from gemino.cli.console import console, progress, shown, sizes_px
+from gemino.cli.grouping import grouped
 from gemino.errors import GeminoError
 from gemino.zoo import DEFAULT_MODEL, find
 
@@ -27,35 +29,63 @@ _UNTRAINED = ("xs", "s", "l")
 _MAX_SECONDS = 3600.0
 
 
-def bench(
-    size: Annotated[str, typer.Option(help="Sides of the pictures shown.")] = "512,1024",
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """What is timed, and how."""
+
+    heading: ClassVar[str] = "What is timed"
+
+    size: Annotated[str, typer.Option(help="Sides of the pictures shown.")] = "512,1024"
     model: Annotated[
         str,
         typer.Option(
             help="Models or exports, by name or folder; xs, s or l: such a network, untrained."
         ),
-    ] = DEFAULT_MODEL,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads a frame.")] = 1,
-    seconds: Annotated[float, typer.Option(help="Time each model at each size for so long.")] = 10,
+    ] = DEFAULT_MODEL
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto"
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads a frame.")] = 1
+    seconds: Annotated[float, typer.Option(help="Time each model at each size for so long.")] = 10
+    isa: Annotated[
+        Literal["all", "avx2"],
+        typer.Option(help="avx2: as on a processor without AVX-512 and AMX."),
+    ] = "all"
+    limited: Annotated[bool, typer.Option("--limited", hidden=True)] = False
+
+    def check(self) -> None:
+        """Raise GeminoError for what cannot be timed."""
+        if self.device not in _DEVICES:
+            raise GeminoError(f"--device: {self.device} is not of {', '.join(_DEVICES)}")
+        if not (math.isfinite(self.seconds) and 0 < self.seconds <= _MAX_SECONDS):
+            raise GeminoError(f"--seconds: give more than 0 and at most {_MAX_SECONDS:g}")
+        cores = os.cpu_count() or 1
+        if self.threads > cores:
+            raise GeminoError(
+                f"--threads: this machine has {cores} cores, fewer than {self.threads}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What is written."""
+
+    heading: ClassVar[str] = "What is written"
+
     as_json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there.")
-    ] = None,
+    ] = None
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the tables there.")
-    ] = None,
+    ] = None
     profile: Annotated[
         Path | None,
         typer.Option(
             metavar="TRACE", help="Write what torch's profiler sees of a few frames, for Chrome."
         ),
-    ] = None,
-    isa: Annotated[
-        Literal["all", "avx2"],
-        typer.Option(help="avx2: as on a processor without AVX-512 and AMX."),
-    ] = "all",
-    limited: Annotated[bool, typer.Option("--limited", hidden=True)] = False,
-) -> None:
+    ] = None
+
+
+@grouped
+def bench(timed: _Timed, written: _Written) -> None:
     """Time every stage of the codec, and compare with what this machine can do at best.
 
     Stages take turns in one run, each model and size in a process of its own. What is measured is
@@ -64,33 +94,27 @@ def bench(
 
     Example: gemino bench --size 1024 --model xs,s,l --json bench.json
     """
-    sizes, models = sizes_px(size), _models(model)
-    if device not in _DEVICES:
-        raise GeminoError(f"--device: {device} is not of {', '.join(_DEVICES)}")
-    if not (math.isfinite(seconds) and 0 < seconds <= _MAX_SECONDS):
-        raise GeminoError(f"--seconds: give more than 0 and at most {_MAX_SECONDS:g}")
-    cores = os.cpu_count() or 1
-    if threads > cores:
-        raise GeminoError(f"--threads: this machine has {cores} cores, fewer than {threads}")
-
-    if isa != "all" and not limited:
-        raise typer.Exit(_again(_LIMITS[isa]))
+    sizes, models = sizes_px(timed.size), _models(timed.model)
+    timed.check()
+    if timed.isa != "all" and not timed.limited:
+        raise typer.Exit(_again(_LIMITS[timed.isa]))
     from gemino.timing.bench import Case
     from gemino.timing.tables import check_writable
 
     several = len(sizes) * len(models) > 1
-    for path in (as_json, markdown, profile):
+    for path in (written.as_json, written.markdown, written.profile):
         if path is not None:
             check_writable(path)
     cases = [
         Case(
-            *(name, px, device, threads, seconds, _trace(profile, name, px, several)),
-            isa="" if isa == "all" else isa,
+            *(name, px, timed.device, timed.threads, timed.seconds),
+            _trace(written.profile, name, px, several),
+            isa="" if timed.isa == "all" else timed.isa,
         )
         for name in models
         for px in sizes
     ]
-    _publish(_measure(cases, as_json), markdown)
+    _publish(_measure(cases, written.as_json), written.markdown)
 
 
 def _again(limits: Mapping[str, str]) -> int:

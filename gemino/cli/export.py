@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 import gemino
 from gemino.cli.console import console
+from gemino.cli.grouping import grouped
 from gemino.config import MAX_KBPS, MIN_KBPS, EncoderConfig, Rung
 from gemino.errors import GeminoError, MediaError
 from gemino.graphs import GraphPrecision, graph_path
@@ -25,7 +27,12 @@ _PICTURES, _EVERY = 8, 10
 _BITS_PER_PIXEL = 1 / 32  # 15 kbps at 128 px and 30 fps, 60 at 256 px
 
 
-def export(
+@dataclass(frozen=True, slots=True)
+class _Graphs:
+    """What is written."""
+
+    heading: ClassVar[str] = "What is written"
+
     output: Annotated[
         Path | None,
         typer.Option(
@@ -35,11 +42,22 @@ def export(
             help="For the graphs; made if need be.  [default: one in ~/.cache/gemino/exports, from"
             " which --runtime auto takes them where that is faster]",
         ),
-    ] = None,
-    model: Annotated[str, typer.Option(help="Model to export, by name or folder.")] = DEFAULT_MODEL,
+    ] = None
+    model: Annotated[str, typer.Option(help="Model to export, by name or folder.")] = DEFAULT_MODEL
     size: Annotated[
         int, typer.Option(help="Side of the rebuilt picture: 256, 512, 768 or 1024 px.")
-    ] = 512,
+    ] = 512
+    precision: Annotated[
+        GraphPrecision, typer.Option(help="int8 is faster and costs a little LPIPS, which is said.")
+    ] = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class _Proving:
+    """What it is proven with, and calibrated."""
+
+    heading: ClassVar[str] = "What it is proven with"
+
     lr: Annotated[
         list[int] | None,
         typer.Option(
@@ -47,10 +65,7 @@ def export(
             help="LR size to prove and calibrate with; repeat for more. The graphs take any."
             "  [default: 128, 256]",
         ),
-    ] = None,
-    precision: Annotated[
-        GraphPrecision, typer.Option(help="int8 is faster and costs a little LPIPS, which is said.")
-    ] = "float32",
+    ] = None
     calibrate: Annotated[
         list[Path] | None,
         typer.Option(
@@ -58,9 +73,12 @@ def export(
             help="Clip, or folder of clips, to prove and calibrate with; repeat for more. Default: "
             "the two shipped ones.",
         ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
-) -> None:
+    ] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False
+
+
+@grouped
+def export(graphs: _Graphs, proving: _Proving) -> None:
     """Write a model as three ONNX graphs, with proof that they draw what torch draws.
 
     Whoever has the folder needs onnxruntime to run it and no torch: name it wherever a model is
@@ -70,22 +88,22 @@ def export(
 
     Then: gemino decode webcam.gem --model ./generic-s-int8 -o webcam.mp4
     """
-    files = find(model)
-    if output is None:
-        output = exports_folder() / f"{files.config.name}-{size}-{precision}"
+    files, size = find(graphs.model), graphs.size
+    name = f"{files.config.name}-{size}-{graphs.precision}"
+    output = exports_folder() / name if graphs.output is None else graphs.output
     _check(files, output, size)
     from gemino.evaluation import clips
     from gemino.runtime.parity import export_model
 
-    rungs = [_rung(px, size) for px in lr or [128, 256]]
-    chosen = clips.find(calibrate) if calibrate else _samples()
-    if precision == "int8" and not chosen:
+    rungs = [_rung(px, size) for px in proving.lr or [128, 256]]
+    chosen = clips.find(proving.calibrate) if proving.calibrate else _samples()
+    if graphs.precision == "int8" and not chosen:
         raise MediaError("the sample clips are not installed; name some: --calibrate CLIPS")
     console.print(f"coding {len(chosen)} clips at {len(rungs)} LR sizes")
     scenes = [scene for clip in chosen for rung in rungs for scene in _scenes(clip, rung, size)]
     console.print(f"writing the graphs of {files.config.name} and proving them")
-    proof = export_model(files, size, output, scenes, precision)
-    if as_json:
+    proof = export_model(files, size, output, scenes, graphs.precision)
+    if proving.as_json:
         typer.echo(json.dumps(proof.facts))
     else:
         _tell(proof, sum(len(scene.pictures) for scene in scenes), output)
