@@ -60,15 +60,15 @@ def webcam(size_px: int, pictures: int = 75) -> Iterator[Frame]:
         yield prepare(timed.frame, size_px)
 
 
-def open_browser(playwright: Playwright, film: Path, *, allows: bool = True) -> Browser:
-    """Chromium with `film` for a camera, and a microphone that beeps.
+def open_browser(playwright: Playwright, film: Path | None, *, allows: bool = True) -> Browser:
+    """Chromium with `film` for a camera, and a microphone that beeps; None: without a camera.
 
     allows: what its person says when a page asks for them.
     """
     says = ALLOWING if allows else "--deny-permission-prompts"
-    return playwright.chromium.launch(
-        executable_path=CHROMIUM, args=[*FLAGS, says, f"--use-file-for-fake-video-capture={film}"]
-    )
+    flags = [flag for flag in FLAGS if film is not None or "fake-device" not in flag]
+    films = [] if film is None else [f"--use-file-for-fake-video-capture={film}"]
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=[*flags, says, *films])
 
 
 @dataclass
@@ -125,6 +125,7 @@ def visiting(
         permissions=list(permissions),
         color_scheme=scheme,
         accept_downloads=True,
+        ignore_https_errors=True,  # a certificate made for a test is signed by nobody
     )
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)

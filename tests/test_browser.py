@@ -243,6 +243,27 @@ def test_a_camera_that_is_denied_is_said_in_words(
     refusing.close()
 
 
+def test_a_machine_without_a_camera_is_told(playwright: Playwright, server: Server) -> None:
+    bare = open_browser(playwright, None)
+    with visiting(bare) as (page, errors):
+        page.goto(server.url)
+        page.wait_for_selector("#trouble:visible")
+        assert "No camera was found" in page.inner_text("#trouble")
+        assert page.is_disabled("#start")
+        save(page, "no-camera")
+        assert errors == []
+    bare.close()
+
+
+def test_a_page_that_is_not_safe_is_told_why(browser: Browser, server: Server) -> None:
+    with visiting(browser) as (page, errors):
+        page.add_init_script("Object.defineProperty(window, 'isSecureContext', {value: false})")
+        page.goto(server.url)
+        page.wait_for_selector("#trouble:visible")
+        assert "https://" in page.inner_text("#trouble")
+        assert errors == []
+
+
 def test_a_browser_without_webrtc_is_told(browser: Browser, server: Server) -> None:
     with visiting(browser) as (page, errors):
         page.add_init_script("delete window.RTCPeerConnection")

@@ -34,13 +34,23 @@ from browser import (
 pytestmark = [needs_chromium, pytest.mark.timeout(240)]
 
 
+ADDRESS = Path(__file__).parent.parent / "samples" / "address.mp4"
+NO_MICROPHONE = """
+const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = (asked) => asked.audio
+  ? Promise.reject(new DOMException('no microphone', 'NotFoundError')) : open(asked);
+"""
+COMMAND = [sys.executable, "-c", "from gemino.cli.call import main; main()"]
+
+
 class Caller:
     """`gemino-call --browser` in a process of its own. link: of its page."""
 
-    def __init__(self, *arguments: str, model: str) -> None:
-        command = [sys.executable, "-c", "from gemino.cli.call import main; main()", *arguments]
-        options = ["--browser", "0", "--local", "--size", str(SIZE_PX), "--model", model]
-        self.process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+    def __init__(self, *arguments: str, model: str, page_port: int) -> None:
+        options = ["--browser", str(page_port), "--local", "--size", str(SIZE_PX), "--model", model]
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments, *options], stderr=subprocess.PIPE, text=True
+        )
         assert self.process.stderr is not None
         said = re.match(r"open (\S+) ", self.process.stderr.readline())
         assert said
@@ -75,8 +85,8 @@ class Caller:
 
 
 @contextlib.contextmanager
-def calling(*arguments: str, model: str = "none") -> Iterator[Caller]:
-    caller = Caller(*arguments, model=model)
+def calling(*arguments: str, model: str = "none", page_port: int = 0) -> Iterator[Caller]:
+    caller = Caller(*arguments, model=model, page_port=page_port)
     try:
         yield caller
     finally:
@@ -188,3 +198,62 @@ def test_two_browsers_hold_a_call(tmp_path: Path) -> None:
             assert errors == other_errors == []
         up.close()
         down.close()
+
+
+@contextlib.contextmanager
+def speaking(server: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Somebody who speaks, without a page."""
+    options = ["--local", "--size", str(SIZE_PX), "--model", "none", "--input", str(ADDRESS)]
+    peer = ["--peer", "killed", "--server", server, "--loop"]
+    process = subprocess.Popen([*COMMAND, *peer, *options], stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def certificate(folder: Path) -> list[str]:
+    """The options for a certificate that nobody has signed."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    subprocess.run([*made, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return ["--page-cert", str(cert), "--page-key", str(key)]
+
+
+def test_a_killed_peer_is_noticed_and_a_new_one_joined_by_https_without_a_microphone(
+    tmp_path: Path,
+) -> None:
+    write_film(tmp_path / "film.y4m", webcam(SIZE_PX, 45))
+    listen = ["--listen", "killed", "--port", "0", *certificate(tmp_path)]
+    listen += ["--page-token", "0123456789abcdefgh"]
+    with sync_playwright() as playwright:
+        browser = open_browser(playwright, tmp_path / "film.y4m")
+        with visiting(browser) as (page, errors):
+            page.add_init_script(NO_MICROPHONE)
+            with calling(*listen) as first:
+                assert first.link.startswith("https://127.0.0.1:")
+                begin(page, first.link)
+                with speaking(first.hear(r"listening on (\S+);")) as other:
+                    until(page, "text('status') === 'In the call'")
+                    pictures_flow(page)
+                    page.evaluate(SENSES)
+                    until(page, "window.loudness() > 0.01")
+                    other.kill()
+                    page.wait_for_selector("#trouble:visible")
+                    assert "the other peer is gone" in page.inner_text("#trouble")
+                assert first.process.wait(PATIENCE_MS / 1000) == 2
+            port = int(first.link.split("#")[0].rstrip("/").rsplit(":", 1)[1])
+            save(page, "call-ended")
+            with calling(*listen, page_port=port) as again:
+                assert again.link == first.link
+                page.click("#again")
+                page.wait_for_selector("body[data-state=live]")
+                with speaking(again.hear(r"listening on (\S+);")):
+                    until(page, "text('status') === 'In the call'")
+                    pictures_flow(page)
+                again.process.kill()
+                page.wait_for_selector("#trouble:visible")
+                assert "does not answer" in page.inner_text("#trouble")
+            assert not [error for error in errors if "ERR_CONNECTION_REFUSED" not in error]
+        browser.close()

@@ -72,6 +72,7 @@ export class Connection {
       });
       if (video) await fullSize(transceiver);
     }
+    if (!stream.getAudioTracks().length) peer.addTransceiver("audio", { direction: "recvonly" });
     await peer.setLocalDescription();
     await gathered(peer);
   }

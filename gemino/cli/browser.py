@@ -51,9 +51,20 @@ class Served:
         typer.Option(metavar="NAME", help="Host name under which other machines open the page."),
     ] = None
 
+    page_token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECRET",
+            help="In the page's link, 16 characters or more: the link stays the same.",
+        ),
+    ] = None
+
     def place(self, port: int | None) -> "Place | None":
         """Where to listen; None without a page. Raises CallError, MediaError."""
-        given = self.page_host, self.page_cert, self.page_key, self.page_name
+        given = (
+            *(self.page_host, self.page_cert, self.page_key),
+            *(self.page_name, self.page_token),
+        )
         if port is None:
             if any(one is not None for one in given):
                 raise CallError("--page-... says from where a page can be opened: add --browser")
@@ -86,9 +97,12 @@ class Lent:
 
 @contextlib.contextmanager
 def opened(
-    place: "Place | None", name: str | None, size_px: int, model: str, kbps: float
+    served: Served, place: "Place | None", size_px: int, model: str, kbps: float
 ) -> Iterator[Lent]:
-    """Serve the page, and wait until somebody has begun there; nothing without a place."""
+    """Serve the page, and wait until somebody has begun there; nothing without a place.
+
+    kbps: what the call may send, at first.
+    """
     if place is None:
         yield Lent()
         return
@@ -97,9 +111,10 @@ def opened(
     from gemino.server.devices import PageDevices
     from gemino.server.running import serving
 
-    devices, access = PageDevices(size_px, model, kbps), new_access(place, name)
+    devices = PageDevices(size_px, model, kbps)
+    access = new_access(place, served.page_name, served.page_token)
     with serving(place, access, devices) as port:
-        link = link_to(place, access, port, name)
+        link = link_to(place, access, port, served.page_name)
         typer.echo(f"open {link} and press Start  (Ctrl-C ends)", err=True)
         warn_of_http(place, "--page-cert and --page-key")
         while not devices.wait_for_page(_PATIENCE_S):

@@ -102,8 +102,8 @@ def call(
         return
     lends = sending.lent(loopback=False)
     own = meeting.own_server(ice.told())
-    shown = served.page_name, picture.size, picture.network, picture.kbps
-    lent = ctx.with_resource(page.opened(place, *shown))
+    shown = picture.size, picture.network, picture.kbps
+    lent = ctx.with_resource(page.opened(served, place, *shown))
     displays = ctx.with_resource(kept.opened(picture.size, both=source is not None))
     speaker = lent.speaker or ctx.with_resource(sound.opened_speaker(kept.speaker, shown=kept.show))
     ends = page.Lent(lent.source or source, lent.displays + displays, speaker)

@@ -54,7 +54,10 @@ class Access:
 
     def __post_init__(self) -> None:
         if len(self.token) < MIN_TOKEN or not self.token.isascii():
-            raise CallError(f"--token: give at least {MIN_TOKEN} characters of ASCII, or leave it")
+            raise CallError(
+                f"a page's secret has at least {MIN_TOKEN} characters of ASCII: give a longer"
+                " --token or --page-token, or leave it out"
+            )
 
     def host_allowed(self, host: str | None) -> bool:
         """Whether `Host` is one of ours: an address, localhost, or a name we were told."""

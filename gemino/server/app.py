@@ -42,10 +42,14 @@ class Place:
 
 
 class PageServer:
-    """Serves the page and its try-out for the time of an `async with` block; CallError, OSError."""
+    """Serves the page and its try-out for the time of an `async with` block; CallError, OSError.
+
+    farewell: what a page is told that is there at the end.
+    """
 
     def __init__(self, place: Place, access: Access, trip: Trip) -> None:
         self.port = place.port
+        self.farewell = _STOPPED
         self._place = place
         self._access = access
         self._trip = trip
@@ -81,7 +85,7 @@ class PageServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._end(_STOPPED)
+        await self._end(self.farewell)
         await self._runner.cleanup()
 
     async def _end(self, reason: str) -> None:

@@ -13,16 +13,24 @@ from gemino.server.trip import Trip
 
 @contextlib.contextmanager
 def serving(place: Place, access: Access, trip: Trip) -> Iterator[int]:
-    """Serve pages for the time of a block; the port. Raises CallError where it cannot listen."""
+    """Serve pages for the time of a block; the port. Raises CallError where it cannot listen.
+
+    A page that is there at the end is told how the block ended.
+    """
     thread = _Thread(place, access, trip)
     thread.start()
     thread.settled.wait()
     if thread.failure is not None:
         raise thread.failure
+    farewell = "The call was stopped."
     try:
         yield thread.port
+        farewell = "The call is over: the other side has left."
+    except GeminoError as error:
+        farewell = f"The call has ended: {error}."
+        raise
     finally:
-        thread.end()
+        thread.end(farewell)
 
 
 class _Thread(threading.Thread):
@@ -36,6 +44,7 @@ class _Thread(threading.Thread):
         self._asked = place, access, trip
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end = asyncio.Event()
+        self._farewell = ""
 
     def run(self) -> None:
         try:
@@ -45,9 +54,10 @@ class _Thread(threading.Thread):
         finally:
             self.settled.set()
 
-    def end(self) -> None:
-        """Say goodbye to the page and stop; waits for it."""
+    def end(self, farewell: str) -> None:
+        """Say `farewell` to the page and stop; waits for it."""
         assert self._loop is not None
+        self._farewell = farewell
         with contextlib.suppress(RuntimeError):  # it has ended by itself
             self._loop.call_soon_threadsafe(self._end.set)
         self.join()
@@ -58,3 +68,4 @@ class _Thread(threading.Thread):
             self.port = server.port
             self.settled.set()
             await self._end.wait()
+            server.farewell = self._farewell
