@@ -118,7 +118,7 @@ def check_comparison(page: Page) -> None:
     """The other side's small stream as it is without the network, and with it."""
     page.click("#split")
     page.wait_for_selector("#divider")
-    until(page, "text('plain-label').match(/AV1 enlarged · 128 px · [1-9]/)")
+    until(page, "text('plain-label').match(/Enlarged · 128 px · [1-9]/)")
     save(page, "call-split")
     check_barriers(page)
     page.click("#split")
@@ -164,6 +164,8 @@ def test_two_browsers_hold_a_call(tmp_path: Path) -> None:
             visiting(down) as (other, other_errors),
         ):
             begin(page, first.link)
+            assert "Waiting for the other side" in page.inner_text("#waiting")
+            save(page, "call-waiting")
             assert page.inner_text("#rate-value") == "15 kbps"  # as the call was started
             server = first.hear(r"listening on (\S+);")
             with calling("--peer", "two-browsers", "--server", server) as second:

@@ -37,10 +37,10 @@ export class Figures {
     plots.age.add(age ?? 0);
     this.#badge(stats);
     this.#legend(stats);
-    const beside = call ? `${stats.lr_codec.toUpperCase()} enlarged` : "Plain VP8";
+    const beside = call ? "Enlarged" : "Plain VP8";
     this.#write("plain-label", `${beside} · ${stats.beside_px} px · ${round(stats.beside_kbps)} kbps`);
     this.#write("gemino-label", `Gemino · ${stats.size_px} px · ${round(stats.payload_kbps)} kbps`);
-    this.#write("lr", `${stats.lr_codec.toUpperCase()}, ${stats.lr_px} × ${stats.lr_px} px`);
+    this.#write("lr", stats.lr_px ? `${stats.lr_codec.toUpperCase()}, ${stats.lr_px} × ${stats.lr_px} px` : "nothing yet");
     this.#write("reference", sharp(stats));
     this.#write("machine", machine(stats));
   }

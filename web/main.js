@@ -160,6 +160,7 @@ function over() {
   stopRecording();
   sound = null;
   latest = null;
+  delete body.dataset.picture;
   figures.hide();
 }
 
@@ -272,6 +273,7 @@ async function showStats(stats) {
   latest = stats;
   const browserMs = await (connection?.delay().catch(() => 0) ?? 0);
   if (latest !== stats) return;
+  if (stats.fps) body.dataset.picture = "on";
   figures.show(stats, browserMs, limits.mode === "call");
   if (limits.mode === "call" && stats.fps) by("status").textContent = "In the call";
   by("rate-note").textContent = rateNote(stats);
@@ -281,8 +283,8 @@ async function showStats(stats) {
 function rateNote(stats) {
   const words = [];
   const now = limits.mode === "call" ? stats.sent_kbps : stats.payload_kbps;
-  if (limits.mode === "call") {
-    words.push(`Now ${stats.sent_kbps.toFixed(1)} kbps, ${stats.sent_onwire_kbps.toFixed(1)} with sound and headers.`);
+  if (stats.sent_kbps) {
+    words.push(`Now ${stats.sent_kbps.toFixed(1)} kbps, ${stats.sent_onwire_kbps.toFixed(1)} on the wire.`);
   }
   if (stats.fps && stats.kbps === settings.kbps && now > 1.4 * stats.kbps) {
     words.push("Settling: a new rate begins with a whole picture.");

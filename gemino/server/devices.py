@@ -125,7 +125,7 @@ class PageDevices:
         carried, drawn = self._view.shares or (None, None)
         splits = self._settings.split and latest is not None
         return PageStats(
-            ready=incoming is not None,
+            ready=incoming is not None and incoming.viewer.ready.is_set(),
             model=(incoming.viewer.model_name if incoming is not None else "") or self._model,
             size_px=self.size_px,
             kbps=self.kbps,
