@@ -16,6 +16,8 @@ NetworkSize = Literal["xs", "s", "l"]
 OUTPUT_SIZES_PX = (256, 512, 768, 1024)
 MIN_LR_PX = 64
 MAX_LR_PX = 1024
+MAX_SCREEN_PX = 1920
+"""The longer side of a shared screen's picture."""
 MIN_KBPS = 5.0
 MAX_KBPS = 1000.0
 REFERENCE_AMORTISATION_S = 60.0

@@ -12,7 +12,7 @@ import numpy as np
 
 from gemino.config import MIN_LR_PX, LrCodec, Sampling
 from gemino.errors import CodecError
-from gemino.frames import Frame, letterbox
+from gemino.frames import Frame, letterbox, resize
 from gemino.rate import BitsPerPixelMeter
 from gemino.runtime.base import Synthesizer
 from gemino.runtime.origins import Origins
@@ -30,6 +30,7 @@ class LrPicture:
     frame: uint8 [s, s, 3] RGB, straightened. sampling: how the coded picture samples the full one.
     log2_bits_per_pixel: how coarse the stream is (`rate`). intact:
     False where the stream is damaged: what is shown may have decayed. decode_ms: time it took.
+    whole: a shared screen, uint8 [H, W, 3], which no network draws; `frame` is then a small view.
     """
 
     frame: Frame
@@ -37,6 +38,7 @@ class LrPicture:
     log2_bits_per_pixel: float
     intact: bool
     decode_ms: float
+    whole: Frame | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +49,8 @@ class DecodedFrame:
     lr_px: side of the coded one. neural: whether a trained network made it. intact: False where
     the LR stream is damaged: the picture may be a repeated or a decayed one. decode_ms,
     synthesize_ms: time the two stages took. origins: where its detail comes from, where that was
-    asked for and a network drew it.
+    asked for and a network drew it. whole: a shared screen as it is, uint8 [H, W, 3], which `frame`
+    shows with black borders.
     """
 
     frame: Frame
@@ -58,6 +61,7 @@ class DecodedFrame:
     decode_ms: float
     synthesize_ms: float
     origins: Origins | None = None
+    whole: Frame | None = None
 
 
 class Decoder:
@@ -113,6 +117,10 @@ class Decoder:
             return None
         if self.plain:
             frame = letterbox(frame)
+        elif frame.shape[0] != frame.shape[1]:
+            small = resize(letterbox(frame), MIN_LR_PX)
+            taken_ms = (time.perf_counter() - start) * 1000
+            return LrPicture(small, Sampling(MIN_LR_PX), 0.0, self._lr.intact, taken_ms, frame)
         level = self._rate.update(len(lr), frame.shape[0])
         sampling = Sampling(frame.shape[0], self._lr.fovea)
         even = straighten(frame, sampling.fovea)
@@ -127,6 +135,8 @@ class Decoder:
         threads may rebuild at a time.
         """
         start = time.perf_counter()
+        if picture.whole is not None:
+            return self._show_whole(picture, picture.whole, start)
         neural = self.synthesizer.neural
         told = picture.frame, picture.sampling, picture.log2_bits_per_pixel
         origins: Origins | None = None
@@ -144,6 +154,13 @@ class Decoder:
             synthesize_ms=(time.perf_counter() - start) * 1000,
             origins=origins,
         )
+        return self._last
+
+    def _show_whole(self, picture: LrPicture, whole: Frame, start: float) -> DecodedFrame:
+        frame = resize(letterbox(whole), self.synthesizer.output_px)
+        side, taken_ms = max(whole.shape), (time.perf_counter() - start) * 1000
+        told = picture.intact, picture.decode_ms, taken_ms
+        self._last = DecodedFrame(frame, picture.frame, side, False, *told, whole=whole)
         return self._last
 
 

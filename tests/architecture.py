@@ -54,6 +54,7 @@ ASYNC_ROOMS = (
             "candidates",
             "loopback",
             "rtcp",
+            "pacing",
         )
     ),
     *(f"gemino.server.{name}" for name in ("app", "local_video", "running", "session", "sound")),
@@ -62,7 +63,7 @@ ASYNC_ROOMS = (
 )
 ENVIRONMENT_ROOM = "gemino.svtav1"  # an encoder whose only switch for silence is a variable
 SIGNALING_USERS = ("gemino.call", "gemino.cli")
-PRIVATE_ROOMS = ("gemino.call.payload", "gemino.call.candidates", "gemino.call.rtcp")
+PRIVATE_ROOMS = tuple(f"gemino.call.{name}" for name in ("payload", "candidates", "rtcp", "pacing"))
 TORCH = ("torch", "torchvision", "lpips", "safetensors.torch")
 STACK = ("aiortc", "aioice")
 YAML = ("yaml", "ruamel", "omegaconf")

@@ -26,7 +26,7 @@ from aiortc.exceptions import OperationError
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.rtp import RtpPacket
 
-from gemino.call import candidates, payload, rtcp
+from gemino.call import candidates, pacing, payload, rtcp
 from gemino.call.av1_payload import depacketize
 from gemino.call.jitter import Packet, Picture, PictureBuffer
 from gemino.call.payload import VideoTap
@@ -56,7 +56,7 @@ async def test_the_private_names_exist_in_the_pinned_release() -> None:
     owners |= {"RTCRtpTransceiver": peer.getTransceivers()[0], "aiortc.codecs": aiortc.codecs}
     owners["Candidate"] = Candidate("1", 1, "udp", 1, "192.0.2.1", 9, "host")
     owners["RTCDtlsTransport"] = sender.transport
-    rooms = [room.PRIVATE_NAMES for room in (payload, candidates, rtcp)]
+    rooms = [room.PRIVATE_NAMES for room in (payload, candidates, rtcp, pacing)]
     assert owners.keys() == {name for names in rooms for name in names}
     for owner, names in [pair for room in rooms for pair in room.items()]:
         for name in names:

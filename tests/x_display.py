@@ -41,6 +41,7 @@ def virtual_screen(folder: Path) -> Iterator[Screen]:
     assert XVFB is not None
     read_end, write_end = os.pipe()
     arguments = ["-screen", "0", f"{WIDTH}x{HEIGHT}x24", "-fbdir", str(folder), "-nolisten", "tcp"]
+    arguments.append("-noreset")  # what is drawn stays when the last program leaves
     server = subprocess.Popen(
         [XVFB, *arguments, "-displayfd", str(write_end)],
         pass_fds=[write_end],

@@ -202,15 +202,15 @@ class Camera:
         return self._index % frame_step(self._rate.fps or Fraction(1), self._kbps) == 0
 
     def _put(self, taken_s: float, frame: Frame) -> None:
+        if self._lost:
+            self._lost = False
+            logger.warning("camera %s is back", self._name)
         with self._changed:
             running = self._clock.running
             self.dropped += self._fresh_at is not None
             self._latest = self._index, frame
             self._fresh_at = taken_s if running else None
             self._changed.notify_all()
-        if self._lost:
-            self._lost = False
-            logger.warning("camera %s is back", self._name)
 
     def _open_again(self, broken: Capture | None) -> Capture | None:
         """Let go of the camera and, a little later, try to get it back; None where that fails."""

@@ -268,7 +268,8 @@ class Incoming:
             self.counters.latency_ms.add((shown.shown_s - taken_s) * 1000)
         if self._options.media.time_code:
             self._codes[shown.timestamp] = timecode.read(shown.frame)
-        if self._lips is not None and self._capture is not None:
+        in_step = self._capture is not None and shown.whole is None  # no lips on a screen
+        if self._lips is not None and in_step:
             self._lips.put(shown, self._captured_s(shown.timestamp))
         else:
             self._show_live(shown)

@@ -8,8 +8,10 @@ from aiortc.mediastreams import VIDEO_CLOCK_RATE
 
 from gemino.call.adaptation import Adaptation, split
 from gemino.call.album import Album
+from gemino.call.desktop_pictures import DesktopPictures
 from gemino.call.lending import AdapterSender
 from gemino.call.options import PeerOptions
+from gemino.call.pacing import pace
 from gemino.call.payload import (
     agreed_codec,
     fill_encoder_slot,
@@ -29,7 +31,7 @@ from gemino.call.stats import Counters
 from gemino.call.tracks import SourceFrame, VideoTrack
 from gemino.config import EncoderConfig, LrCodec, first_reference_bytes
 from gemino.errors import CallError, GeminoError
-from gemino.frames import Frame
+from gemino.frames import Frame, letterbox, resize
 from gemino.wire import (
     AdapterAnswer,
     CaptureTime,
@@ -85,6 +87,9 @@ class Outgoing:
         self._displays = options.displays
         self.video.watch = self._show_self
         self._lr = LrSlot(self._pictures.encode, codec)
+        self._shared: Feed | None = None
+        """A screen that is sent in place of `_feed`, whose sound goes on."""
+        self._desktop: DesktopPictures | None = None
         self.sound = Speaking(feed, media.sound.settings(media.kbps), options.listeners)
         self._video_sender: RTCRtpSender | None = None
         self._offset: int | None = None
@@ -119,11 +124,11 @@ class Outgoing:
         assert isinstance(self._pictures, PictureSender)
         if codec == "av1" and not knows_fovea(connection):
             self._pictures.look_evenly()
-        if codec is None or codec == self.codec:
-            return
-        self._lr.codec = codec
-        self._adaptation = self._adapt(codec)
-        self._pictures.start_over(self._adaptation.budget.rung)
+        if codec is not None and codec != self.codec:
+            self._lr.codec = codec
+            self._adaptation = self._adapt(codec)
+            self._pictures.start_over(self._adaptation.budget.rung)
+        self._choose_pictures()
 
     def serve_plainly(self, connection: RTCPeerConnection) -> None:
         """Send ordinary VP8: the other peer is no Gemino; before media flows, after `agree`.
@@ -138,7 +143,8 @@ class Outgoing:
         self._adaptation = Adaptation(media.kbps, media.size_px, "vp8", steps, plain=True)
         self._pictures.close()
         self._pictures = PlainPictures(self._adaptation.budget.rung, self.fps, self.counters)
-        self._lr.hand_over(self._pictures.encode, "vp8")
+        self._lr.codec = "vp8"
+        self._choose_pictures()
 
     def spare_references(self) -> None:
         """The other peer has no network: all of the rate is for the small picture, from now on."""
@@ -172,9 +178,50 @@ class Outgoing:
             feed.close()
             raise CallError("what was sent has ended: call again to send something else")
         before, self._feed = self._feed, feed
+        shared, self._shared = self._shared, None
         self.video.switch(feed.pictures, feed.clock)
         self.sound.switch(feed)
-        before.close()
+        self._choose_pictures()
+        for one in (before, shared):
+            if one is not None:
+                one.close()
+
+    @property
+    def shares(self) -> bool:
+        """A screen is sent in place of our pictures."""
+        return self._shared is not None
+
+    def share(self, feed: Feed | None) -> None:
+        """Send a screen's `feed` in place of our pictures, ours to close from now on; None: send
+        our pictures again. Sound goes on.
+
+        Raises CallError where what was sent has come to its end.
+        """
+        if self.video.readyState != "live":
+            if feed is not None:
+                feed.close()
+            raise CallError("what was sent has ended: call again to share the screen")
+        before, self._shared = self._shared, feed
+        shown = self._feed if feed is None else feed
+        self.video.switch(shown.pictures, shown.clock)
+        self._choose_pictures()
+        if before is not None:
+            before.close()
+
+    def _choose_pictures(self) -> None:
+        """Code what is sent as what it is, a face or a screen, and begin with a key frame."""
+        shown = self._shared or self._feed
+        if shown.is_desktop:
+            self._desktop = DesktopPictures(self.codec, self._adaptation.kbps, self.counters)
+            self._lr.hand_over(self._desktop.encode, self.codec)
+            if self._video_sender is not None:
+                pace(self._video_sender, lambda: self._adaptation.kbps)
+        else:
+            was_desktop, self._desktop = self._desktop is not None, None
+            self._lr.hand_over(self._pictures.encode, self.codec)
+            if was_desktop:
+                self._pictures.set_rung(self._adaptation.budget.rung)
+                self._pictures.request_keyframe()
 
     def on_loss(self, packets_lost: int) -> None:
         """Take how many of our packets of video have been lost since the call's start."""
@@ -238,7 +285,7 @@ class Outgoing:
         elif isinstance(message, ReferenceWish):
             self._pictures.request_reference()
         elif isinstance(message, KeyframeWish):
-            self._pictures.request_keyframe()
+            (self._desktop or self._pictures).request_keyframe()
         elif isinstance(message, Stats):
             self.on_loss(message.packets_lost)
 
@@ -256,6 +303,8 @@ class Outgoing:
     def close(self) -> None:
         """Stop reading the source and making references."""
         self._feed.close()
+        if self._shared is not None:
+            self._shared.close()
         self._pictures.close()
 
     def _hope(self, first: Frame) -> None:
@@ -266,10 +315,14 @@ class Outgoing:
         self._hopes = False
 
     def _show_self(self, frame: SourceFrame) -> None:
-        if self._hopes:
-            self._hope(frame.frame)
+        picture, size_px = frame.frame, self._media.size_px
+        if self._desktop is not None:
+            self._desktop.kbps = self._adaptation.kbps
+            picture = resize(letterbox(picture), size_px) if self._displays else picture
+        elif self._hopes:
+            self._hope(picture)
         for display in self._displays:
-            display.show_self(frame.frame, self.clock.start_s + frame.time_s)
+            display.show_self(picture, self.clock.start_s + frame.time_s)
 
     def _state(self) -> list[Message]:
         """What the other side is to know of our switches, where they have changed."""

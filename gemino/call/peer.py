@@ -104,6 +104,21 @@ class Peer:
         feed = await asyncio.to_thread(source.open, media.size_px, media.kbps, left_s)
         outgoing.switch(feed)
 
+    async def share(self, screen: Source | None) -> None:
+        """Send a screen in place of our pictures from now on, or our pictures again (None).
+
+        Raises MediaError where there is no screen, CallError where nothing is sent; what was sent
+        then stays.
+        """
+        outgoing = self.outgoing
+        if outgoing is None or not outgoing.clock.running:
+            raise CallError("nothing is sent yet that a screen could take the place of")
+        if screen is None:
+            outgoing.share(None)
+            return
+        media = self.options.media
+        outgoing.share(await asyncio.to_thread(screen.open, media.size_px, media.kbps, None))
+
     async def run(self) -> None:
         """Hold the call from join to Bye; raises a GeminoError where that fails, Interrupted."""
         options = self.options

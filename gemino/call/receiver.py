@@ -173,7 +173,7 @@ class Viewer:
                     decoder, newest = self._decode(decoder, batch, governor)
                     if newest is not None:
                         sampling = newest[1].sampling
-                        if sampling != self._expected:
+                        if newest[1].whole is None and sampling != self._expected:
                             self._expected = sampling
                             beside.submit(self._expect, synthesizer, sampling)
                         self._hand_over(decoder, newest, governor.mode, pool, under_way)
@@ -273,6 +273,9 @@ class Viewer:
         due, picture = newest
         self._counters.drawn_every = mode.every
         self._since_drawn += 1
+        if picture.whole is not None:
+            under_way.draw(due, lambda: pool.submit(decoder.rebuild, picture))
+            return
         waits = self._since_drawn < mode.every and decoder.synthesizer.neural
         if waits or not decoder.synthesizer.ready(picture.sampling):
             under_way.carry(due, picture)

@@ -143,5 +143,6 @@ class Shower:
                 decoded.lr_px,
                 decoded.lr,
                 decoded.origins,
+                decoded.whole,
             )
         )

@@ -24,8 +24,9 @@ EncodePicture = Callable[[Frame, float, bool], bytes]
 class LrSlot(Encoder):
     """Fills the encoder slot of a video sender: runs `encode` and packetises.
 
-    Called in one worker thread at a time. codec: what `encode` gives, to be set before media
-    flows. failure: the error that ended the stream; the stock sender would only log it.
+    Called in one worker thread at a time; b"" of `encode` is no picture. codec: what `encode`
+    gives, to be set before media flows. failure: the error that ended the stream; the stock sender
+    would only log it.
     """
 
     def __init__(self, encode: EncodePicture, codec: LrCodec = "vp8") -> None:
@@ -38,7 +39,7 @@ class LrSlot(Encoder):
         self._picture_id = 0
 
     def hand_over(self, encode: EncodePicture, codec: LrCodec) -> None:
-        """Run `encode` from now on, which gives `codec`; before media flows."""
+        """Run `encode` from now on, which gives `codec`; once media flows, the same as before."""
         self._encode, self.codec = encode, codec
 
     def encode(self, frame: object, force_keyframe: bool = False) -> tuple[list[bytes], int]:
@@ -49,7 +50,7 @@ class LrSlot(Encoder):
         pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
         try:
             picture = self._encode(pixels, float(frame.pts * frame.time_base), force_keyframe)
-            return self._packetize(picture, timestamp)
+            return self._packetize(picture, timestamp) if picture else ([], timestamp)
         except GeminoError as error:
             self.failure = error
             return [], timestamp

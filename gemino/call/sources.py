@@ -37,13 +37,15 @@ _SILENCE = np.zeros(SAMPLE_RATE_HZ, np.int16)
 class Feed:
     """A source that is open for one call. fps: of its pictures, as far as can be known.
 
-    sound: mono blocks; None without any. clock: to be started with the call.
+    sound: mono blocks; None without any. clock: to be started with the call. is_desktop: pictures
+    of a screen, of any shape (`video.desktop.fitted`).
     """
 
     clock: MediaClock
     fps: Fraction
     pictures: Pictures
     sound: Sound | None = None
+    is_desktop: bool = False
 
     def close(self) -> None:
         """Stop reading."""

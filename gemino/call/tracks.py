@@ -143,7 +143,8 @@ class VideoTrack(MediaStreamTrack):
     def switch(self, pictures: Pictures, clock: MediaClock) -> None:
         """Hand over those of another source from now on, whose `clock` starts now."""
         self._dropped = self.dropped
-        clock.start()
+        if not clock.running:
+            clock.start()
         self._running = _Running(pictures, clock, clock.start_s - self._clock.start_s)
 
     async def recv(self) -> av.VideoFrame:

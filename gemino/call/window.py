@@ -86,7 +86,7 @@ class Window:
 
     def show(self, shown: ShownFrame) -> None:
         """Show a frame of the other side."""
-        self._put(screen.THEIRS, shown.frame)
+        self._put(screen.THEIRS, shown.frame if shown.whole is None else shown.whole)
 
     def show_self(self, frame: Frame, taken_s: float) -> None:  # noqa: ARG002 - newest wins
         """Show a frame of our own."""

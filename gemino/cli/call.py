@@ -13,7 +13,7 @@ from gemino.cli.figures import Figures
 from gemino.cli.grouping import grouped
 from gemino.cli.outputs import Kept
 from gemino.cli.picture import Picture
-from gemino.cli.sending import FIRST_CAMERA, NO_CLIP, Sending, print_cameras
+from gemino.cli.sending import FIRST_CAMERA, NO_CLIP, OWN_SCREEN, Sending, print_cameras
 
 if TYPE_CHECKING:
     from gemino.call.ice import IceOptions
@@ -55,6 +55,7 @@ class _Command(edge.OptionalValues):
         "--loopback": NO_CLIP,
         "--gallery": outputs.OWN_GALLERY,
         "--mic": sound.DEFAULT,
+        "--screen": OWN_SCREEN,
         "--speaker": sound.DEFAULT,
     }
 

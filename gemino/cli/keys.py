@@ -2,13 +2,20 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
 
+from gemino.call.desktop import DesktopSource
 from gemino.call.peer import Peer
+from gemino.errors import GeminoError
 
-HELP = "keys: m mute, v camera off, p pause, q quit"
+logger = logging.getLogger(__name__)
+
+_SHARING = "share the screen"
+
+HELP = "keys: m mute, v camera off, p pause, s share the screen, q quit"
 
 
 def press(peer: Peer, key: str) -> None:
@@ -22,6 +29,17 @@ def press(peer: Peer, key: str) -> None:
         peer.hide(not counters.picture_off)
     elif counters is not None and key == "p":
         peer.pause(not (counters.picture_off and counters.sound_off))
+    elif key == "s" and not any(task.get_name() == _SHARING for task in asyncio.all_tasks()):
+        asyncio.get_running_loop().create_task(_share(peer), name=_SHARING)
+
+
+async def _share(peer: Peer) -> None:
+    """Share the screen, or end that."""
+    shares = peer.outgoing is not None and peer.outgoing.shares
+    try:
+        await peer.share(None if shares else DesktopSource())
+    except GeminoError as error:
+        logger.warning("%s", error)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from gemino.errors import CallError
 if TYPE_CHECKING:
     from gemino.call.sources import Source
 
-FIRST_CAMERA, NO_CLIP = "0", ""
+FIRST_CAMERA, NO_CLIP, OWN_SCREEN = "0", "", ""
 _LIST = "list"
 
 
@@ -38,6 +38,14 @@ class Sending:
     test_pattern: Annotated[
         bool, typer.Option("--test-pattern", help="Send a moving test picture.")
     ] = False
+    screen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[DISPLAY]",
+            help="Send this machine's screen (X11), or another one such as :1; its text stays"
+            " legible at 100 kbps and more.",
+        ),
+    ] = None
     browser: page.Browser = None
     lend: Annotated[
         str | None,
@@ -63,16 +71,18 @@ class Sending:
     def source(self, loopback_clip: str | None) -> "Source | None":
         """What a peer is to send; raises CallError where it is two things at once."""
         from gemino.call.camera import CameraSource
+        from gemino.call.desktop import DesktopSource
         from gemino.call.devices import check_camera
         from gemino.call.sources import ClipSource, PatternSource
 
-        sources = (self.clip is not None) + (self.camera is not None) + self.test_pattern
+        named = (self.clip, self.camera, self.screen)
+        sources = sum(one is not None for one in named) + self.test_pattern
         if loopback_clip == NO_CLIP and (not self.test_pattern or sources > 1 or self.loop):
             raise CallError("--loopback needs a clip to send, or --test-pattern alone")
         if loopback_clip and sources:
             raise CallError("--loopback CLIP sends that clip: name no other source")
         if sources > 1:
-            raise CallError("send one of --camera, --input and --test-pattern")
+            raise CallError("send one of --camera, --input, --screen and --test-pattern")
         if self.loop and self.clip is None and loopback_clip is None:
             raise CallError("--loop goes with --input CLIP")
         if self.camera is not None:
@@ -80,6 +90,8 @@ class Sending:
             return CameraSource(self.camera)
         if self.clip is not None:
             return ClipSource(self.clip, self.loop)
+        if self.screen is not None:
+            return DesktopSource(self.screen)
         return PatternSource() if self.test_pattern else None
 
 

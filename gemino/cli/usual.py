@@ -13,6 +13,7 @@ def completed(sending: Sending, kept: Kept) -> tuple[Sending, Kept]:
     """Both as they are where something is named; else what people would call with, and say so."""
     named = (
         *(sending.camera, sending.clip, sending.browser, sending.mic, sending.test_pattern),
+        sending.screen,
         *(kept.show, kept.output, kept.record, kept.virtual_camera, kept.speaker),
     )
     if any(one not in (None, False) for one in named):

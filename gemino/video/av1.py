@@ -3,7 +3,7 @@
 At 128 px and 10 kbps it shows a talking head 2.4 dB better than VP8 (docs/lr-codecs.md).
 """
 
-from gemino.config import MAX_LR_PX, Rung
+from gemino.config import MAX_SCREEN_PX, Rung
 from gemino.svtav1 import quiet_svt_av1
 from gemino.video.library import Library
 
@@ -22,7 +22,11 @@ AV1 = Library(
     "libdav1d",
     _options,
     # dav1d refuses larger pictures before it allocates them.
-    {"max_frame_delay": "1", "framethreads": "1", "max_pixels": str(MAX_LR_PX * MAX_LR_PX)},
+    {
+        "max_frame_delay": "1",
+        "framethreads": "1",
+        "max_pixels": str(MAX_SCREEN_PX * MAX_SCREEN_PX),
+    },
     opening=quiet_svt_av1,
     # Its rate control starves a forced key frame: it gets a fraction of the bytes of a stream's
     # first picture, and the pictures after it spend what it saved. A fresh encoder is soon open,

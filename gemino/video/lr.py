@@ -22,7 +22,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
-from gemino.config import MAX_LR_PX, Fovea, LrCodec, Rung
+from gemino.config import MAX_LR_PX, MAX_SCREEN_PX, Fovea, LrCodec, Rung
 from gemino.errors import CodecError
 from gemino.frames import Frame, from_video_frame, to_video_frame
 from gemino.video import av1, fovea, vpx
@@ -120,12 +120,12 @@ class LrDecoder:
         self._context = _open_decoder(codec)
 
     def decode(self, data: bytes, picture_id: int | None = None) -> Frame:
-        """Decode one picture to uint8 [S, S, 3] RGB; [H, W, 3] of a plain stream.
+        """Decode one picture to uint8 [S, S, 3] RGB; to [H, W, 3] of a screen or a plain stream.
 
         picture_id: counts coded pictures; compared modulo 2**15. None: taken as the next one.
-        Raises CodecError for damage, for a picture that is not square or larger than 1024 px
-        (1920 px and any shape in a plain stream), and before the first key frame; the decoder can
-        be used on.
+        Raises CodecError for damage, for a square picture larger than 1024 px (1920 px in a plain
+        stream), for any other one larger than 1920 px, and before the first key frame; the decoder
+        can be used on. A picture that is not square is a screen's (`video.desktop`).
         """
         if not 0 < len(data) <= MAX_PICTURE_BYTES:
             raise CodecError(f"a picture of {len(data)} bytes is not in 1..{MAX_PICTURE_BYTES}")
@@ -141,11 +141,11 @@ class LrDecoder:
             raise CodecError(f"{self.codec} picture shows nothing (no key frame yet?)")
         picture = pictures[-1]
         least, most = sorted((picture.width, picture.height))
-        is_square = self.plain or least == most
-        if not is_square or least < 16 or most > (MAX_PLAIN_PX if self.plain else MAX_LR_PX):
+        largest = MAX_PLAIN_PX if self.plain else MAX_LR_PX if least == most else MAX_SCREEN_PX
+        if least < 16 or most > largest:
             self.intact = False
             raise CodecError(
-                f"LR picture of {picture.width}x{picture.height} is not square <= 1024"
+                f"a picture of {picture.width}x{picture.height} is not in 16..{largest} px"
             )
         if picture.key_frame:
             self._start(data)
