@@ -3,8 +3,9 @@
     python scripts/personal_figures.py models/personal/ann=ann-later.mp4 models/personal/bob=...
 
 Each adapter is measured on clips of its owner that it did not learn from, at the rates of
-docs/personalization.md, without the guard that keeps it from others: `--stranger CLIP` shows what
-it would do to somebody else. Writes a table, in Markdown, and all points with --json FILE.
+docs/personalization.md, as a receiver uses it: where its owner is seen, at the sizes that it
+serves. `--stranger CLIP` shows what it would do to somebody else, were it not kept from them.
+Writes a table, in Markdown, and all points with --json FILE.
 """
 
 import json
@@ -20,6 +21,7 @@ from gemino.evaluation import clips, metrics
 from gemino.evaluation.metrics import use_one_thread
 from gemino.evaluation.offline import Gemino, Stream
 from gemino.nn.lpips import Lpips
+from gemino.runtime import Synthesizer, open_synthesizer
 from gemino.runtime.perceptual import load_lpips
 from gemino.runtime.torch_runtime import TorchSynthesizer
 from gemino.zoo import DEFAULT_MODEL, adapted, find
@@ -47,13 +49,16 @@ def main(
         if not equals:
             raise GeminoError(f"{pair}: is not of the form ADAPTER=CLIP,CLIP")
         owner = find_adapter(adapter).name
-        both = [TorchSynthesizer(find(one), size) for one in (model, adapted(model, adapter))]
+        named = adapted(model, adapter)
+        generic, guarded = (open_synthesizer(one, size, runtime="torch") for one in (model, named))
+        bare = TorchSynthesizer(find(named), size) if stranger else guarded
         own = [Path(name) for name in names.split(",")]
         for clip in own + (stranger or []):
             footage = clips.load(
                 clip, size, every, name=clip.stem, max_seconds=seconds, play_s=play_s
             )
             cells, changes = [], []
+            both = generic, guarded if clip in own else bare
             for rate in rates:
                 before, after = (lpips(network, one, footage, rate, model) for one in both)
                 changes.append(after / before - 1)
@@ -70,7 +75,7 @@ def main(
 
 
 def lpips(
-    network: Lpips, synthesizer: TorchSynthesizer, footage: clips.Footage, kbps: float, model: str
+    network: Lpips, synthesizer: Synthesizer, footage: clips.Footage, kbps: float, model: str
 ) -> float:
     """Of the last pass of the play, coded at a total of `kbps`."""
     codec = Gemino("gemino", synthesizer, Stream(ladders=find(model).ladders))

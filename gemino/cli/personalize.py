@@ -31,6 +31,13 @@ def personalize(
     workers: Annotated[
         int, typer.Option(min=1, max=256, help="With --many: people at a time.")
     ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="With --many: on a Ray cluster, HOST:PORT, auto, or local for this machine alone.",
+        ),
+    ] = None,
     model: Annotated[str, typer.Option(help="The model that it adapts.")] = DEFAULT_MODEL,
     minutes: Annotated[float, typer.Option(min=0.01, help="Minutes of training, at most.")] = 15.0,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training, at most.")] = 1200,
@@ -64,6 +71,8 @@ def personalize(
     Example: gemino personalize me.mp4 --name me, then gemino decode call.gem --adapter me -o a.mp4
     """
     _check_who(videos, name, many)
+    if ray is not None and many is None:
+        raise GeminoError("--ray goes with --many FOLDER")
     if device not in ("auto", "cpu", "cuda"):
         raise GeminoError(f"--device must be auto, cpu or cuda, not {device!r}")
     from gemino.personal.program import PersonalOptions, run
@@ -85,7 +94,7 @@ def personalize(
         models=models,
     )
     if many is not None:
-        _run_many(many, options, workers)
+        _run_many(many, options, workers, ray)
         return
     written = run(options, console).folder
     console.print(f"the adapter is in {written}: --adapter {name}", soft_wrap=True)
@@ -102,7 +111,7 @@ def _check_who(videos: list[Path] | None, name: str | None, many: Path | None) -
         raise GeminoError(f"--name must be letters, digits, '.', '_' and '-', not {name!r}")
 
 
-def _run_many(folder: Path, options: "PersonalOptions", workers: int) -> None:
+def _run_many(folder: Path, options: "PersonalOptions", workers: int, ray: str | None) -> None:
     from gemino.personal.many import Outcome, people, run_many, summary
 
     def tell(one: Outcome) -> None:
@@ -112,7 +121,7 @@ def _run_many(folder: Path, options: "PersonalOptions", workers: int) -> None:
     bad = [name for name in found if not _NAME.fullmatch(name)]
     if bad:
         raise GeminoError(f"{folder / bad[0]}: name it in letters, digits, '.', '_' and '-'")
-    outcomes = run_many(found, options, workers, tell)
+    outcomes = run_many(found, options, workers, tell, ray)
     Console().print(summary(outcomes))
     failed = [one for one in outcomes if one.failure is not None]
     if failed:

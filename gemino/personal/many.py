@@ -1,6 +1,6 @@
 """Many people, a few at a time: a folder of videos in, an adapter for each out, or a reason."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from gemino.adapters import FILE, find
 from gemino.errors import GeminoError, MediaError, ModelError
+from gemino.personal.cluster import run_on_ray
 from gemino.personal.program import PersonalOptions, run
 from gemino.training.material import SUFFIXES
 from gemino.zoo import find as find_model
@@ -54,11 +55,14 @@ def run_many(
     options: PersonalOptions,
     workers: int,
     tell: Callable[[Outcome], None],
+    ray: str | None = None,
 ) -> list[Outcome]:
     """An adapter for each person, by `workers` processes; outcomes in the order of `videos`.
 
     One that is there already, for the same weights, is kept. options: of each, but for videos and
-    name. tell: hears of each as it ends. Interrupted, each goes on from its checkpoint next time.
+    name. tell: hears of each as it ends. ray: address of the Ray cluster that does it. Interrupted,
+    each goes on from its checkpoint next time. Raises RuntimeUnavailable where Ray is asked for and
+    not there.
     """
     base = find_model(options.model)
     outcomes: dict[str, Outcome] = {}
@@ -69,20 +73,48 @@ def run_many(
             tell(outcomes[name])
         else:
             waiting[name] = replace(options, videos=some, name=name)
+    ended = _by_processes(waiting, workers) if ray is None else _by_ray(waiting, ray, workers)
+    for name, outcome in ended:
+        outcomes[name] = outcome
+        tell(outcome)
+    return [outcomes[name] for name in videos]
+
+
+def _by_processes(
+    waiting: dict[str, PersonalOptions], workers: int
+) -> Iterator[tuple[str, Outcome]]:
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         jobs = {pool.submit(_one, job): name for name, job in waiting.items()}
         try:
             for job in as_completed(jobs):
-                name = jobs[job]
                 try:
-                    outcomes[name] = job.result()
+                    yield jobs[job], job.result()
                 except BrokenProcessPool:
-                    outcomes[name] = Outcome(name, failure="its process died; run it alone")
-                tell(outcomes[name])
+                    yield jobs[job], _lost(jobs[job], "its process died")
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             raise
-    return [outcomes[name] for name in videos]
+
+
+def _by_ray(
+    waiting: dict[str, PersonalOptions], address: str, workers: int
+) -> Iterator[tuple[str, Outcome]]:
+    """The same, by Ray's workers: whose working folder is not ours."""
+    jobs = {
+        name: replace(
+            job,
+            videos=[video.resolve() for video in job.videos],
+            model=str(find_model(job.model).path.resolve()),
+            runs=job.runs.resolve(),
+            models=job.models.resolve(),
+        )
+        for name, job in waiting.items()
+    }
+    return run_on_ray(jobs, address, workers, _one, _lost)
+
+
+def _lost(name: str, why: str) -> Outcome:
+    return Outcome(name, failure=f"{why}; run it alone")
 
 
 def _one(options: PersonalOptions) -> Outcome:
