@@ -50,7 +50,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _server_parser(program: str) -> argparse.ArgumentParser:
-    limits = Limits()
     parser = _Parser(
         prog=program,
         description="WebSocket rooms of two that relay JSON: two peers find each other.",
@@ -104,6 +103,13 @@ def _server_parser(program: str) -> argparse.ArgumentParser:
         help="time for clients to leave after SIGTERM or Ctrl-C; a second signal ends it"
         " (%(default)g)",
     )
+    _add_limits(parser)
+    return parser
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """An option for each of `Limits`."""
+    limits, add = Limits(), parser.add_argument
     for name, meaning in (
         ("max-rooms", "rooms at one time"),
         ("max-message-bytes", "size of a message"),
@@ -123,7 +129,6 @@ def _server_parser(program: str) -> argparse.ArgumentParser:
         default = getattr(limits, name.replace("-", "_"))
         kind = _number(float, 0.1)
         add(f"--{name}", type=kind, default=default, metavar="S", help=f"{meaning} (%(default)g)")
-    return parser
 
 
 def _token_parser(program: str) -> argparse.ArgumentParser:
@@ -184,7 +189,8 @@ def _read_secret(path: Path, least_bytes: int) -> bytes:
         raise StartError(f"{path}: cannot be read: {error.strerror}") from None
     if len(secret) < least_bytes:
         raise StartError(
-            f"{path}: a secret has at least {least_bytes} bytes: openssl rand -hex 32 > {path}"
+            f"{path}: a secret has at least {least_bytes} bytes: make a new file with"
+            " openssl rand -hex 32"
         )
     return secret
 

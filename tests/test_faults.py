@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aioice.ice
 import aiortc.clock
@@ -31,6 +31,7 @@ from signaling import Access, SignalingServer
 from test_switches import Colour, call, until
 
 MEDIA = MediaOptions(size_px=256, model=None)
+Entered = TypeVar("Entered", SignalingServer, SignalingClient)
 
 
 @pytest.fixture(autouse=True)
@@ -74,20 +75,25 @@ async def test_a_wrong_token_and_a_missing_one() -> None:
             assert error.code == ("bad-token" if token else "token-required")
 
 
+def entered(kind: type[Entered], monkeypatch: pytest.MonkeyPatch) -> list[Entered]:
+    """Those of `kind` whose `async with` block has begun, from now on."""
+    noted: list[Entered] = []
+    enter = kind.__aenter__
+
+    async def note(one: Entered) -> Entered:
+        noted.append(one)
+        return await enter(one)
+
+    monkeypatch.setattr(kind, "__aenter__", note)
+    return noted
+
+
 async def test_a_second_device_does_not_get_into_a_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    urls: list[str] = []
-    enter = SignalingServer.__aenter__
-
-    async def noted(server: SignalingServer) -> SignalingServer:
-        await enter(server)
-        urls.append(server.url)
-        return server
-
-    monkeypatch.setattr(SignalingServer, "__aenter__", noted)
+    servers = entered(SignalingServer, monkeypatch)
     async with call(Colour(90), tmp_path, monkeypatch) as (_, _, watcher):
-        error = await failure(make_peer(urls[0]))
+        error = await failure(make_peer(servers[0].url))
         assert isinstance(error, SignalingRefused)
         assert error.code == "room-full"
         frames = watcher.frames
@@ -97,14 +103,7 @@ async def test_a_second_device_does_not_get_into_a_call(
 async def test_a_call_outlives_its_signaling_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    servers: list[SignalingServer] = []
-    enter = SignalingServer.__aenter__
-
-    async def noted(server: SignalingServer) -> SignalingServer:
-        servers.append(server)
-        return await enter(server)
-
-    monkeypatch.setattr(SignalingServer, "__aenter__", noted)
+    servers = entered(SignalingServer, monkeypatch)
     async with call(Colour(90), tmp_path, monkeypatch) as (_, _, watcher):
         await servers[0].stop()
         frames = watcher.frames
@@ -158,14 +157,7 @@ async def test_what_comes_in_place_of_a_description(
 async def test_junk_and_a_second_description_in_mid_call_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clients: list[SignalingClient] = []
-    enter = SignalingClient.__aenter__
-
-    async def noted(client: SignalingClient) -> SignalingClient:
-        clients.append(client)
-        return await enter(client)
-
-    monkeypatch.setattr(SignalingClient, "__aenter__", noted)
+    clients = entered(SignalingClient, monkeypatch)
     async with call(Colour(90), tmp_path, monkeypatch) as (sender, _, watcher):
         for client in clients:
             for junk in (
@@ -267,6 +259,14 @@ async def test_a_name_that_cannot_be_looked_up_is_left_out(monkeypatch: pytest.M
 def test_a_loopback_call_asks_no_servers(asked: Ice) -> None:
     with pytest.raises(CallError, match="--loopback stays on this machine"):
         asked.options(loopback=True)
+
+
+@pytest.mark.parametrize("servers", [None, ["stun:x"]])
+def test_a_relay_that_nobody_can_name_is_missed_at_once(servers: list[str] | None) -> None:
+    asked = Ice(servers=servers, policy="relay")
+    with pytest.raises(CallError, match="needs a TURN server"):
+        asked.options(loopback=False, listens=True)
+    asked.options(loopback=False)  # the signalling server of others may name one
 
 
 def test_a_secret_that_cannot_be_read_is_said(tmp_path: Path) -> None:

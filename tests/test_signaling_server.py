@@ -418,7 +418,7 @@ def test_wrong_use_is_one_line_and_exit_code_2(
 def test_a_short_secret_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "secret").write_text("hunter2\n")
     assert run("token", "r", "--token-secret", str(tmp_path / "secret")) == 2
-    assert "a secret has at least 32 bytes: openssl rand -hex 32" in capsys.readouterr().err
+    assert "a secret has at least 32 bytes: make a new file" in capsys.readouterr().err
 
 
 def test_gemino_signal_is_the_same_command(tmp_path: Path) -> None:

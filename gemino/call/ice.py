@@ -17,6 +17,7 @@ from signaling.ice import MAX_SERVERS, IceUrl, credentials, parse_url
 logger = logging.getLogger(__name__)
 
 IcePolicy = Literal["all", "relay"]
+NO_RELAY = "--ice-policy relay needs a TURN server: --ice-server turn:HOST:PORT"
 _MAX_TEXT = 512
 
 

@@ -22,7 +22,7 @@ from aiortc.stats import RTCRemoteInboundRtpStreamStats, RTCStats, RTCTransportS
 from gemino.call.agreement import Agreement
 from gemino.call.candidates import Candidates
 from gemino.call.description import Description, from_message, is_candidate
-from gemino.call.ice import from_joined
+from gemino.call.ice import NO_RELAY, from_joined
 from gemino.call.incoming import Incoming
 from gemino.call.options import PeerOptions
 from gemino.call.outgoing import Outgoing
@@ -188,7 +188,7 @@ class Link:
         servers = (*ice.servers, *from_joined(signaling.ice_servers))
         relay_only = ice.policy == "relay"
         if relay_only and all(server.parts.scheme == "stun" for server in servers):
-            raise IceError("--ice-policy relay needs a TURN server: --ice-server turn:HOST:PORT")
+            raise IceError(NO_RELAY)
         connection = self._connection = RTCPeerConnection(
             RTCConfiguration(
                 iceServers=[],

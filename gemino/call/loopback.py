@@ -144,7 +144,8 @@ def _why(peer: _Peer) -> str:
     assert peer.process is not None
     code = peer.process.returncode or 0
     if peer.error:
-        return f"{peer.name}: {peer.error}"
+        logger.debug("the %s ended the call", peer.name)
+        return peer.error
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     return f"the {peer.name} process {how}"
 

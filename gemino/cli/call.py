@@ -83,7 +83,7 @@ def call(
     meeting.check()
     if not is_loopback and figures.record_lossless is None:
         sending, kept = usual.completed(sending, kept)
-    servers = ice.options(loopback=is_loopback)
+    servers = ice.options(loopback=is_loopback, listens=meeting.listen is not None)
     source = figures.time_coded(sending.source(meeting.loopback_clip), loopback=is_loopback)
     source = sound.with_microphone(source, sending.mic, sending.camera, meeting.loopback_clip)
     others = not (source is None and sending.mic is None and kept.speaker is None)

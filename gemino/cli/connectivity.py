@@ -129,14 +129,21 @@ class Ice:
         str | None, typer.Option(help="For TURN servers, with --turn-user.")
     ] = None
 
-    def options(self, *, loopback: bool) -> "IceOptions":
-        """What they say; raises CallError. loopback: both peers are processes of ours."""
-        from gemino.call.ice import from_urls
+    def options(self, *, loopback: bool, listens: bool = False) -> "IceOptions":
+        """What they say; raises CallError.
+
+        loopback: both peers are processes of ours. listens: the signalling server is ours, too, and
+        will name no TURN server that we do not.
+        """
+        from gemino.call.ice import NO_RELAY, from_urls
 
         if loopback and (self.servers or self.policy != "all"):
             raise CallError(
                 "--loopback stays on this machine: leave --ice-server and --ice-policy out"
             )
+        relays = [url for url in self.servers or [] if not url.startswith("stun:")]
+        if listens and self.policy == "relay" and not relays:
+            raise CallError(NO_RELAY)
         if not self.servers and (self.turn_secret or self.turn_user or self.turn_password):
             raise CallError(
                 "credentials are for TURN servers: name one with --ice-server turn:HOST"
