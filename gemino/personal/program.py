@@ -76,7 +76,7 @@ class PersonalOptions:
     views: int = 2
     output_px: int = 512
     crop_px: int = 256
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     seconds: float = MAX_SECONDS
     validate_every: int = 100
     save_every_s: float = 60.0

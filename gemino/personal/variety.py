@@ -29,7 +29,7 @@ _SMALL = 0.2  # of all steps
 _AS_FILMED = 0.4  # of all steps: in the light that there was
 _GREY = (0.299, 0.587, 0.114)
 _EXPOSURE, _TINT, _SATURATION, _POWER = (0.65, 1.2), (0.9, 1.1), (0.4, 1.3), (0.75, 1.35)
-_TURNED, _TURNED_A_LITTLE = 0.3, 0.3  # so many by any hue; the others by a deviation of that, rad
+_TURNED, _TURNED_A_LITTLE = 0.1, 0.2  # so many by any hue; the others by a deviation of that, rad
 _COLD, _COLD_HUE, _COLD_SATURATION, _COLD_POWER = (0.74, 0.8, 0.92), -0.3, 0.8, 1.15
 _SALT = 7  # numbers of its own beside the sampler's
 
