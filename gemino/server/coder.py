@@ -107,8 +107,8 @@ class Coder:
         self._index += 1
         if encoded.reference is not None:
             self._send(encoded.reference, now)
-        self.lr = self._thumbnails.decode(encoded.lr)
         self._push(coded)
+        self.lr = self._thumbnails.decode(encoded.lr)
 
     def plain(self, timestamp: int) -> Frame | None:
         """What plain VP8 shows of the picture with this timestamp, or else of the one before."""
