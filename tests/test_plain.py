@@ -195,7 +195,7 @@ async def test_our_reports_pair_sound_and_pictures_by_when_they_were_taken(tmp_p
         await until(lambda: len(stock.said) == 2)
         outgoing = peer.outgoing
         assert outgoing is not None
-        offsets = {"video": outgoing._offset, "audio": outgoing.sound._offset}
+        offsets = {"video": outgoing.shown._offset, "audio": outgoing.sound._offset}
         done.set()
         await asyncio.wait_for(asyncio.gather(*tasks), 30)
     began_s = {}

@@ -4,27 +4,18 @@ import logging
 from dataclasses import replace
 
 from aiortc import RTCPeerConnection, RTCRtpSender
-from aiortc.mediastreams import VIDEO_CLOCK_RATE
 
 from gemino.call.adaptation import Adaptation, split
 from gemino.call.album import Album
-from gemino.call.desktop_pictures import DesktopPictures
 from gemino.call.lending import AdapterSender
 from gemino.call.options import PeerOptions
-from gemino.call.pacing import pace
-from gemino.call.payload import (
-    agreed_codec,
-    fill_encoder_slot,
-    knows_fovea,
-    settle,
-    timestamp_offset,
-)
+from gemino.call.payload import agreed_codec, knows_fovea, settle
 from gemino.call.plain_pictures import PlainPictures, plain_steps
 from gemino.call.recorder import LogRow
 from gemino.call.references import ReferenceSender
 from gemino.call.rtcp import Clock
 from gemino.call.sender import PictureSender
-from gemino.call.slot import LrSlot
+from gemino.call.showing import Showing
 from gemino.call.sources import Feed
 from gemino.call.speaking import Speaking
 from gemino.call.stats import Counters
@@ -34,7 +25,6 @@ from gemino.errors import CallError, GeminoError
 from gemino.frames import Frame, letterbox, resize
 from gemino.wire import (
     AdapterAnswer,
-    CaptureTime,
     KeyframeWish,
     MediaState,
     Message,
@@ -61,7 +51,6 @@ class Outgoing:
         self.counters = Counters()
         self.fps = feed.fps
         self.clock = feed.clock
-        self._feed = feed
         self._media = media
         codec = media.lr_codecs[0]
         self._ladders = find(media.model).ladders if media.model else {}
@@ -82,17 +71,18 @@ class Outgoing:
         self._lent = None if lent is None else AdapterSender(lent, pace_kbps)
         self._album = None if options.gallery is None else Album(options.gallery)
         self._hopes = self._album is not None
-        keep_log = options.frame_log is not None
-        self.video = VideoTrack(feed.pictures, feed.clock, keep_log=keep_log)
+        self.shown = Showing(
+            feed,
+            self._pictures.encode,
+            codec,
+            self.counters,
+            lambda: self._adaptation.kbps,
+            self._begin_anew,
+            keep_log=options.frame_log is not None,
+        )
         self._displays = options.displays
         self.video.watch = self._show_self
-        self._lr = LrSlot(self._pictures.encode, codec)
-        self._shared: Feed | None = None
-        """A screen that is sent in place of `_feed`, whose sound goes on."""
-        self._desktop: DesktopPictures | None = None
         self.sound = Speaking(feed, media.sound.settings(media.kbps), options.listeners)
-        self._video_sender: RTCRtpSender | None = None
-        self._offset: int | None = None
         self._ended_at: float | None = None
         self._told_at: float | None = None
         self._told_state = MediaState(sends_picture=True, sends_sound=True)
@@ -104,47 +94,48 @@ class Outgoing:
     @property
     def failure(self) -> GeminoError | None:
         """Why nothing more can be sent, if so."""
-        return self._lr.failure or (self.video.failure if not self.video.sent else None)
+        return self.shown.failure
+
+    @property
+    def video(self) -> VideoTrack:
+        """The track of the pictures."""
+        return self.shown.track
 
     def attach(self, connection: RTCPeerConnection) -> dict[RTCRtpSender, Clock]:
         """Add the tracks, with our encoders in the stock senders' slots; returns their clocks."""
-        self._video_sender = connection.addTrack(self.video)
-        fill_encoder_slot(self._video_sender, self._lr)
-        return {self._video_sender: self._timestamp_now, **self.sound.attach(connection)}
+        return self.shown.attach(connection) | self.sound.attach(connection)
 
     @property
     def codec(self) -> LrCodec:
         """The codec of our LR stream."""
-        return self._lr.codec
+        return self.shown.codec
 
     def agree(self, connection: RTCPeerConnection) -> None:
         """Take what the descriptions have agreed on; before media flows."""
-        mine = [t for t in connection.getTransceivers() if t.sender is self._video_sender]
-        codec = agreed_codec(mine[0]) if mine else None
+        mine = self.shown.transceiver(connection)
+        codec = None if mine is None else agreed_codec(mine)
         assert isinstance(self._pictures, PictureSender)
         if codec == "av1" and not knows_fovea(connection):
             self._pictures.look_evenly()
         if codec is not None and codec != self.codec:
-            self._lr.codec = codec
             self._adaptation = self._adapt(codec)
             self._pictures.start_over(self._adaptation.budget.rung)
-        self._choose_pictures()
+        self.shown.code(self._pictures.encode, codec or self.codec)
 
     def serve_plainly(self, connection: RTCPeerConnection) -> None:
         """Send ordinary VP8: the other peer is no Gemino; before media flows, after `agree`.
 
         Raises CallError where it does not take VP8.
         """
-        mine = [t for t in connection.getTransceivers() if t.sender is self._video_sender]
-        if mine and not settle(mine[0], "vp8"):
+        mine = self.shown.transceiver(connection)
+        if mine is not None and not settle(mine, "vp8"):
             raise CallError("the other peer is no Gemino and takes no VP8: no picture reaches it")
         media = self._media
         steps = plain_steps(media.size_px)
         self._adaptation = Adaptation(media.kbps, media.size_px, "vp8", steps, plain=True)
         self._pictures.close()
         self._pictures = PlainPictures(self._adaptation.budget.rung, self.fps, self.counters)
-        self._lr.codec = "vp8"
-        self._choose_pictures()
+        self.shown.code(self._pictures.encode, "vp8")
 
     def spare_references(self) -> None:
         """The other peer has no network: all of the rate is for the small picture, from now on."""
@@ -174,22 +165,13 @@ class Outgoing:
 
         Raises CallError where what was sent has come to its end.
         """
-        if self.video.readyState != "live":
-            feed.close()
-            raise CallError("what was sent has ended: call again to send something else")
-        before, self._feed = self._feed, feed
-        shared, self._shared = self._shared, None
-        self.video.switch(feed.pictures, feed.clock)
+        self.shown.switch(feed)
         self.sound.switch(feed)
-        self._choose_pictures()
-        for one in (before, shared):
-            if one is not None:
-                one.close()
 
     @property
     def shares(self) -> bool:
         """A screen is sent in place of our pictures."""
-        return self._shared is not None
+        return self.shown.shares
 
     def share(self, feed: Feed | None) -> None:
         """Send a screen's `feed` in place of our pictures, ours to close from now on; None: send
@@ -197,37 +179,18 @@ class Outgoing:
 
         Raises CallError where what was sent has come to its end.
         """
-        if self.video.readyState != "live":
-            if feed is not None:
-                feed.close()
-            raise CallError("what was sent has ended: call again to share the screen")
-        before, self._shared = self._shared, feed
-        shown = self._feed if feed is None else feed
-        self.video.switch(shown.pictures, shown.clock)
-        self._choose_pictures()
-        if before is not None:
-            before.close()
+        self.shown.share(feed)
 
-    def _choose_pictures(self) -> None:
-        """Code what is sent as what it is, a face or a screen, and begin with a key frame."""
-        shown = self._shared or self._feed
-        if shown.is_desktop:
-            self._desktop = DesktopPictures(self.codec, self._adaptation.kbps, self.counters)
-            self._lr.hand_over(self._desktop.encode, self.codec)
-            if self._video_sender is not None:
-                pace(self._video_sender, lambda: self._adaptation.kbps)
-        else:
-            was_desktop, self._desktop = self._desktop is not None, None
-            self._lr.hand_over(self._pictures.encode, self.codec)
-            if was_desktop:
-                self._pictures.set_rung(self._adaptation.budget.rung)
-                self._pictures.request_keyframe()
+    def _begin_anew(self) -> None:
+        """A face follows on a screen: with a key frame."""
+        self._pictures.set_rung(self._adaptation.budget.rung)
+        self._pictures.request_keyframe()
 
     def on_loss(self, packets_lost: int) -> None:
         """Take how many of our packets of video have been lost since the call's start."""
         lost, sent = self._reported
-        self._reported = (packets_lost, self._lr.packets)
-        self._adaptation.on_loss(packets_lost - lost, self._lr.packets - sent)
+        self._reported = (packets_lost, self.shown.packets)
+        self._adaptation.on_loss(packets_lost - lost, self.shown.packets - sent)
         self.counters.packets_lost = packets_lost
 
     def _adapt(self, codec: LrCodec) -> Adaptation:
@@ -238,7 +201,7 @@ class Outgoing:
         """Encode the first frame, where it is known; blocks, raises MediaError or CodecError."""
         if self._album is not None:
             self._album.open()
-        first = self._feed.pictures.peek()
+        first = self.shown.feed.pictures.peek()
         if first is not None:
             self._hope(first.frame)
         if first is not None and isinstance(self._pictures, PictureSender):
@@ -285,7 +248,7 @@ class Outgoing:
         elif isinstance(message, ReferenceWish):
             self._pictures.request_reference()
         elif isinstance(message, KeyframeWish):
-            (self._desktop or self._pictures).request_keyframe()
+            (self.shown.desktop or self._pictures).request_keyframe()
         elif isinstance(message, Stats):
             self.on_loss(message.packets_lost)
 
@@ -302,9 +265,7 @@ class Outgoing:
 
     def close(self) -> None:
         """Stop reading the source and making references."""
-        self._feed.close()
-        if self._shared is not None:
-            self._shared.close()
+        self.shown.close()
         self._pictures.close()
 
     def _hope(self, first: Frame) -> None:
@@ -316,8 +277,8 @@ class Outgoing:
 
     def _show_self(self, frame: SourceFrame) -> None:
         picture, size_px = frame.frame, self._media.size_px
-        if self._desktop is not None:
-            self._desktop.kbps = self._adaptation.kbps
+        if self.shown.desktop is not None:
+            self.shown.desktop.kbps = self._adaptation.kbps
             picture = resize(letterbox(picture), size_px) if self._displays else picture
         elif self._hopes:
             self._hope(picture)
@@ -335,23 +296,8 @@ class Outgoing:
 
     def _times(self, now: float) -> list[Message]:
         messages: list[Message] = []
-        start_us = round(self.clock.start_s * 1e6)
-        if self._told_at is None or now - self._told_at >= _CAPTURE_TIME_EVERY_S:
-            offset = self._timestamp_offset()
-            if offset is not None and self.video.latest is not None:
-                index, time_s = self.video.latest
-                timestamp = (offset + round(time_s * VIDEO_CLOCK_RATE)) % (1 << 32)
-                messages.append(CaptureTime(timestamp, index, start_us + round(time_s * 1e6)))
-                self._told_at = now
-        messages += self.sound.time()
-        return messages
-
-    def _timestamp_offset(self) -> int | None:
-        """The RTP timestamp of the call's start; None before anything was sent."""
-        if self._offset is None and self._video_sender is not None and self._lr.first is not None:
-            self._offset = timestamp_offset(self._video_sender, self._lr.first)
-        return self._offset
-
-    def _timestamp_now(self) -> int | None:
-        offset = self._timestamp_offset()
-        return None if offset is None else offset + round(self.clock.late_s(0.0) * VIDEO_CLOCK_RATE)
+        is_due = self._told_at is None or now - self._told_at >= _CAPTURE_TIME_EVERY_S
+        if is_due and (captured := self.shown.captured()) is not None:
+            messages.append(captured)
+            self._told_at = now
+        return [*messages, *self.sound.time()]
