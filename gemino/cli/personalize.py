@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 
 from gemino.cli.console import console
-from gemino.errors import GeminoError
+from gemino.errors import GeminoError, MediaError
 from gemino.zoo import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from gemino.personal.program import PersonalOptions
 
+_FILMED_PX = 720
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -24,6 +26,18 @@ def personalize(
     name: Annotated[
         str | None, typer.Option(help="Whose adapter it is: a folder below --models.")
     ] = None,
+    record: Annotated[
+        float | None,
+        typer.Option(
+            min=10.0,
+            max=600.0,
+            metavar="SECONDS",
+            help="Film yourself now, with prompts, instead of naming videos.",
+        ),
+    ] = None,
+    camera: Annotated[
+        str, typer.Option(metavar="N|PATH", help="With --record: another than the first.")
+    ] = "0",
     many: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Many people: a video, or a folder of them, each."),
@@ -70,15 +84,18 @@ def personalize(
 
     Example: gemino personalize me.mp4 --name me, then gemino decode call.gem --adapter me -o a.mp4
     """
-    _check_who(videos, name, many)
+    if record is not None and (videos or many is not None):
+        raise GeminoError("--record SECONDS films you: name no videos, and no --many")
+    _check_who(videos or ([] if record is None else [runs]), name, many)
     if ray is not None and many is None:
         raise GeminoError("--ray goes with --many FOLDER")
     if device not in ("auto", "cpu", "cuda"):
         raise GeminoError(f"--device must be auto, cpu or cuda, not {device!r}")
     from gemino.personal.program import PersonalOptions, run
 
+    filmed = None if record is None else _film(record, camera, runs / (name or ""), resume)
     options = PersonalOptions(
-        videos or [],
+        videos or ([] if filmed is None else [filmed]),
         name or "",
         model,
         minutes,
@@ -97,6 +114,8 @@ def personalize(
         _run_many(many, options, workers, ray)
         return
     written = run(options, console).folder
+    if filmed is not None:
+        filmed.unlink(missing_ok=True)  # as all that is left of somebody's face
     console.print(f"the adapter is in {written}: --adapter {name}", soft_wrap=True)
 
 
@@ -109,6 +128,35 @@ def _check_who(videos: list[Path] | None, name: str | None, many: Path | None) -
         raise GeminoError("name the videos of one person and --name, or --many FOLDER")
     if not _NAME.fullmatch(name):
         raise GeminoError(f"--name must be letters, digits, '.', '_' and '-', not {name!r}")
+
+
+def _film(seconds: float, camera: str, folder: Path, resume: bool) -> Path:
+    """What the camera sees, in `folder`; of a former run that is gone on with, what it saw then."""
+    from gemino.call.devices import open_capture
+    from gemino.personal.recording import PROMPTS, RECORDING, record
+
+    path = folder / RECORDING
+    if resume and path.is_file():
+        console.print(f"going on with what was filmed before: {path}", soft_wrap=True)
+        return path
+    capture = open_capture(camera, _FILMED_PX)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"{folder}: cannot be made ({error.strerror})") from error
+    said = ""
+    with Progress(*Progress.get_default_columns()[:2], console=console) as shown:
+        task = shown.add_task(PROMPTS[0], total=seconds)
+
+        def tell(prompt: str, left_s: float) -> None:
+            nonlocal said
+            shown.update(task, description=prompt, completed=seconds - left_s)
+            if prompt != said and not console.is_terminal:
+                console.print(prompt, soft_wrap=True)
+            said = prompt
+
+        record(capture, path, seconds, tell)
+    return path
 
 
 def _run_many(folder: Path, options: "PersonalOptions", workers: int, ray: str | None) -> None:
