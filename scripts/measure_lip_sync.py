@@ -145,9 +145,15 @@ async def hold_call(
 
 
 def live_offsets(
-    clip: Path, played: list[tuple[float, Samples]], shown: list[tuple[float, float]]
+    clip: Path,
+    played: list[tuple[float, Samples]],
+    shown: list[tuple[float, float]],
+    reach: int = _REACH,
 ) -> Iterator[float]:
-    """Seconds by which sound is ahead, twice a second of what was played."""
+    """Seconds by which sound is ahead, twice a second of what was played.
+
+    reach: steps of 2.5 ms to either side in which it is looked for.
+    """
     sound = np.concatenate([samples for _, samples in played])
     began_s = played[0][0]
     shown_s, media_s = np.array(shown).T
@@ -159,7 +165,7 @@ def live_offsets(
             return None
         return float(media_s[at] + began_s + at_s - shown_s[at])
 
-    return offsets(sound, clip, seen)
+    return offsets(sound, clip, seen, reach)
 
 
 def recorded_offsets(clip: Path, recording: Path) -> Iterator[float]:
@@ -169,7 +175,9 @@ def recorded_offsets(clip: Path, recording: Path) -> Iterator[float]:
     return offsets(sound, clip, lambda at_s: at_s + first_s)
 
 
-def offsets(sound: Samples, clip: Path, seen: Callable[[float], float | None]) -> Iterator[float]:
+def offsets(
+    sound: Samples, clip: Path, seen: Callable[[float], float | None], reach: int = _REACH
+) -> Iterator[float]:
     """By how much the clip's time in `sound` is ahead of that on the screen, `seen`."""
     ours = envelope(sound)
     meant = envelope(np.concatenate(list(read_audio(clip, SAMPLE_RATE_HZ))))
@@ -178,7 +186,7 @@ def offsets(sound: Samples, clip: Path, seen: Callable[[float], float | None]) -
         if seen_s is None:
             continue
         middle, last = round(seen_s / _STEP_S), len(meant) - _WINDOW
-        near = range(max(middle - _REACH, 0), min(middle + _REACH, last))
+        near = range(max(middle - reach, 0), min(middle + reach, last))
         window = ours[start : start + _WINDOW]
         fits = [correlation(window, meant[at : at + _WINDOW]) for at in near]
         if fits and max(fits) > _CLEAR:

@@ -43,6 +43,8 @@ _EVERY_S = 5.0
 _SETTLED_S = 60.0
 """Models load, references come, and programs are recorded before that."""
 _KEPT_S = 60.0
+_REACH = 800
+"""Two seconds to either side, in steps of 2.5 ms: a call that is out of step shows it."""
 _NOTES = round(_KEPT_S * 60)
 """More than there are blocks of sound or pictures in that time."""
 _TICKS_S = 100.0
@@ -98,7 +100,7 @@ def in_step(
     since_s = until_s - _KEPT_S
     played = [one for one in card.played if since_s <= one[0] < until_s]
     shown = [(at_s, media_s % period_s) for at_s, media_s in screen.shown if since_s <= at_s]
-    return summary(list(live_offsets(clip, played, shown)))
+    return summary(list(live_offsets(clip, played, shown, _REACH)))
 
 
 def hold(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -6,8 +6,9 @@ as much as a packet is long. Here one task speaks for all streams, in one compou
 section 6.1), and a sender report pairs the time of day with the RTP timestamp of what is captured
 at that moment, which is what the other side needs for lip sync (section 6.4.1).
 
-Between two Gemino peers a report is due every five seconds (section 6.2), and after a second where
-packets have been lost since the last one. Everybody else gets one a second, as from aiortc.
+Between two Gemino peers a report is due every five seconds (section 6.2), at first sooner, so that
+the round trip is known, and after a second where packets have been lost since the last one.
+Everybody else gets one a second, as from aiortc.
 """
 
 import asyncio
@@ -56,7 +57,7 @@ PRIVATE_NAMES = {
     ),
     "RTCDtlsTransport": ("_send_rtp",),
 }
-_CALM_S = 5.0
+_FIRST_CALM_S, _CALM_S = 1.0, 5.0
 _MODULUS = 1 << 32
 _MAX_REPORTS = 31
 """A packet has five bits for their number."""
@@ -87,6 +88,7 @@ class Reports:
         self._speakers: list[Any] = []
         """Whose tasks run; the first one's speaks for all."""
         self._reported_at: float | None = None
+        self._calm_s = _FIRST_CALM_S
         self._reported_lost = 0
 
     def take_over(self) -> None:
@@ -117,9 +119,10 @@ class Reports:
 
     def _is_due(self, now: float) -> bool:
         lost = sum(stream.packets_lost for *_, stream in self._streams())
-        is_early = self._reported_at is not None and now - self._reported_at < _CALM_S
+        is_early = self._reported_at is not None and now - self._reported_at < self._calm_s
         if self.sparing and is_early and lost <= self._reported_lost:
             return False
+        self._calm_s = min(2 * self._calm_s, _CALM_S)
         self._reported_at, self._reported_lost = now, lost
         return True
 
