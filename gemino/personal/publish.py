@@ -34,6 +34,7 @@ draws alone.
 ## Use
 
     gemino-call --adapter {name} ...        who receives names the adapter of who is seen
+    gemino-call --lend {name} ...           or its owner lends it to who receives
     gemino decode call.gem --adapter {name} -o call.mp4
 
 ## Limits
