@@ -21,6 +21,7 @@ from gemino.call.options import MediaOptions, PeerOptions
 from gemino.call.peer import Peer
 from gemino.call.sources import ClipSource
 from gemino.call.stats import Counters
+from gemino.cli import keys
 from gemino.config import MAX_SCREEN_PX, LrCodec
 from gemino.decoder import Decoder
 from gemino.errors import CodecError, MediaError
@@ -275,17 +276,19 @@ async def test_a_screen_takes_the_place_of_a_clip_for_a_while(
             await until(lambda: watcher.faces > 5)
             with pytest.raises(MediaError):
                 await sender.share(DesktopSource(":987"))
-            await sender.share(DesktopSource(screen.name))
+            monkeypatch.setenv("DISPLAY", screen.name)
+            keys.press(sender, "s")
             await until(lambda: watcher.whole is not None)
             assert receiver.incoming is not None
             counters = receiver.incoming.counters
             heard = counters.audio_bytes
             await until(lambda: counters.audio_bytes > heard + 400)
-            await sender.share(None)
+            keys.press(sender, "s")
+            outgoing = sender.outgoing
+            assert outgoing is not None
+            await until(lambda: not outgoing.shares)
             faces = watcher.faces
             await until(lambda: watcher.faces > faces + 5)
-            assert sender.outgoing is not None
-            assert not sender.outgoing.shares
             await until(lambda: counters.lr_px < WIDTH)
         finally:
             sender.stop()

@@ -2,12 +2,13 @@
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
 from gemino.call.opus import Samples
-from gemino.call.soundcard import Direction, PortAudioCard, SoundCard
+from gemino.call.soundcard import Direction, OpenDevice, PortAudioCard, SoundCard
 from gemino.errors import MediaError
 
 _LISTEN_BLOCKS = 25  # half a second
@@ -30,12 +31,9 @@ def microphone(card: SoundCard | None = None) -> Outcome:
 
     card = PortAudioCard() if card is None else card
     try:
-        name, names = _devices(card, "input")
-        device = card.record(None, deliver)
+        name, names, came = _tried(card, "input", lambda: card.record(None, deliver), enough)
     except MediaError as error:
         return "note", f"{error}", {}
-    came = enough.wait(_PATIENCE_S)
-    device.close()
     loudest_db = round(20 * math.log10(max(peak, 1) / 32_768), 1)
     facts = {"microphones": names, "loudest_db": loudest_db}
     if not came:
@@ -55,21 +53,29 @@ def loudspeaker(card: SoundCard | None = None) -> Outcome:
 
     card = PortAudioCard() if card is None else card
     try:
-        name, names = _devices(card, "output")
-        device = card.play(None, pull)
+        name, names, came = _tried(card, "output", lambda: card.play(None, pull), asked)
     except MediaError as error:
         return "note", f"{error}", {}
-    came = asked.wait(_PATIENCE_S)
-    device.close()
     if not came:
         return "note", f"{name} plays nothing", {"loudspeakers": names}
     return "ok", f"{name} plays", {"loudspeakers": names}
 
 
-def _devices(card: SoundCard, direction: Direction) -> tuple[str, list[str]]:
-    """The default device's name, and all names; MediaError where there is none."""
+def _tried(
+    card: SoundCard,
+    direction: Direction,
+    open_device: Callable[[], OpenDevice],
+    worked: threading.Event,
+) -> tuple[str, list[str], bool]:
+    """The default device's name, all names, and whether it did its work while it was open.
+
+    Raises MediaError where there is none, or it does not open.
+    """
     names = [device.name for device in card.devices(direction)]
     if not names:
         what = "microphone" if direction == "input" else "loudspeaker"
         raise MediaError(f"no {what} is connected; calls work without")
-    return names[0], names
+    device = open_device()
+    came = worked.wait(_PATIENCE_S)
+    device.close()
+    return names[0], names, came
