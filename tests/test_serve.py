@@ -496,6 +496,9 @@ def test_a_page_server_beside_a_call_says_what_is_wrong() -> None:
         (["--listen", "--browser", "70000"], "is no port"),
         (["--listen", "--browser", "--test-pattern"], "name no others"),
         (["--loopback", str(WEBCAM), "--browser"], "name no others"),
+        (["--listen", "--test-pattern", "--page-name", "x"], "add --browser"),
+        (["--listen", "--browser", "--page-cert", "x.pem"], "both --page-cert and --page-key"),
+        (["--listen", "--browser", "0", "--page-token", "short"], "at least 16"),
     ],
 )
 def test_a_wrong_browser_says_so_in_a_line(arguments: list[str], words: str) -> None:
