@@ -47,6 +47,13 @@ def test_a_gain_that_nobody_sees_is_not_worth_a_larger_size() -> None:
     assert steps == ((0.0, 128),)
 
 
+def test_a_size_for_hardly_any_rate_is_left_out() -> None:
+    small: Curve = [(5, 0.10), (10, 0.05), (11, 0.05), (50, 0.05)]
+    middle: Curve = [(5, 0.20), (10, 0.051), (11, 0.047), (50, 0.047)]
+    large: Curve = [(5, 0.30), (10, 0.060), (11, 0.046), (50, 0.02)]
+    assert [px for _, px in derive({128: small, 192: middle, 256: large})] == [256, 128]
+
+
 def test_curves_of_one_rate_give_no_ladder() -> None:
     with pytest.raises(MediaError, match="two rates"):
         derive({128: [(6, 0.09)]})

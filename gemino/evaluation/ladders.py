@@ -4,6 +4,7 @@ Each size's mean LPIPS is interpolated over the logarithm of the LR stream's rat
 ladder is where the lower envelope passes from one size to the next.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -19,6 +20,9 @@ from gemino.evaluation.results import Results
 _PLACES = 400
 _MARGIN = 0.001
 """LPIPS that a larger size must gain before it is taken: below that, smaller is cheaper."""
+
+_NARROWEST = 1.2
+"""A size that serves rates up to so many times its least is left out: changes cost key frames."""
 
 Curve = list[tuple[float, float]]
 """(LR kbps, LPIPS), means over all clips, by rising rate."""
@@ -44,18 +48,23 @@ def curves(found: Sequence[Results], codec: LrCodec) -> dict[int, Curve]:
 def derive(measured: Mapping[int, Curve]) -> LadderSteps:
     """The steps of the lower envelope, sizes rising with the rate.
 
-    measured: a curve for each LR size in px. Raises MediaError where none has two rates.
+    In whole kbps, rounded down: an encoder exceeds what it is asked for, which is what a ladder is
+    looked up by, by some percent. measured: a curve for each LR size in px. Raises MediaError where
+    none has two rates.
     """
     usable = {size: curve for size, curve in measured.items() if len(curve) > 1}
     if not usable:
         raise MediaError("no LR size was measured at two rates on every clip")
     low = usable[min(usable)][0][0]  # below, nothing says that the smallest is not the best
     high = max(curve[-1][0] for curve in usable.values())
-    steps: list[tuple[float, int]] = []
+    steps = [(0.0, min(usable))]
     for kbps in np.geomspace(low, high, _PLACES):
-        best = _best(usable, float(kbps), steps[-1][1] if steps else 0)
-        if not steps or best != steps[-1][1]:
-            steps.append((round(float(kbps), 1) if steps else 0.0, best))
+        best = _best(usable, float(kbps), steps[-1][1])
+        if best == steps[-1][1]:
+            continue
+        if len(steps) > 1 and kbps < _NARROWEST * steps[-1][0]:
+            steps.pop()
+        steps.append((float(math.floor(kbps)), best))
     return tuple(reversed(steps))
 
 
