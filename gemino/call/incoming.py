@@ -21,10 +21,11 @@ from gemino.call.opus import Samples
 from gemino.call.payload import VideoTap, tap_audio
 from gemino.call.plain_times import PlainTimes
 from gemino.call.playout import VIDEO_CLOCK_HZ
+from gemino.call.progress import Progress
 from gemino.call.receiver import Viewer
 from gemino.call.recorder import LogRow, Recorder
 from gemino.call.references import ReferenceReceiver, Wish
-from gemino.call.stats import Counters, kbps
+from gemino.call.stats import Counters
 from gemino.config import Sampling
 from gemino.errors import GeminoError
 from gemino.wire import (
@@ -37,14 +38,12 @@ from gemino.wire import (
     ReferenceOffer,
     ReferenceWish,
     SoundTime,
-    Stats,
 )
 from gemino.zoo import find
 
 logger = logging.getLogger(__name__)
 
 MAX_REFERENCE_BYTES = 256 * 1024
-_REPORT_EVERY_S = 2.0
 _PLI_EVERY_S = 0.4
 _QUIET_S = 1.0
 
@@ -73,9 +72,7 @@ class Incoming:
         self._plain = False
         self._times = PlainTimes()
         self._pli_at = 0.0
-        self._report_at: float | None = None
-        self._started_at = 0.0
-        self._reported_bytes = 0
+        self._progress = Progress(self.counters)
         self._rejected = self._used_references = 0
         self._codes: dict[int, int] = {}
         media = options.media
@@ -107,7 +104,7 @@ class Incoming:
 
     def start(self, now: float, *, with_audio: bool) -> None:
         """Open the files; raises MediaError."""
-        self._started_at = now
+        self._progress.start(now)
         options = self._options
         movies = [path for path in (options.output, options.lossless) if path is not None]
         keep_log = options.frame_log is not None
@@ -133,7 +130,7 @@ class Incoming:
             wishes.append(ReferenceWish())
         elif self._wish.due(self.viewer.lacking, now):
             wishes.append(ReferenceWish())
-        return wishes + self._report(now)
+        return wishes + self._progress.messages(now)
 
     def feedback(self, now: float) -> list[Awaitable[None]]:
         """RTCP to be sent now: what to send again, and whether to send a key frame."""
@@ -279,34 +276,9 @@ class Incoming:
         if self.recorder is not None:
             self.recorder.write(shown)
 
-    def _report(self, now: float) -> list[Message]:
-        if self._report_at is not None and now - self._report_at < _REPORT_EVERY_S:
-            return []
-        counters = self.counters
-        since_s = now - (self._report_at or self._started_at)
-        received = kbps(counters.lr_bytes - self._reported_bytes, since_s)
-        self._report_at, self._reported_bytes = now, counters.lr_bytes
-        return [
-            Stats(
-                elapsed_ms=round((now - self._started_at) * 1000) & 0xFFFFFFFF,
-                frames_decoded=counters.frames_coded,
-                frames_shown=counters.frames,
-                frames_neural=counters.frames_neural,
-                packets_lost=counters.packets_lost,
-                received_kbps=min(round(received), 0xFFFF),
-                decode_p95_ms=_short(counters.coding_ms.p(0.95)),
-                synthesize_p95_ms=_short(counters.synthesize_ms.p(0.95)),
-                latency_p95_ms=_short(counters.latency_ms.p(0.95)),
-            )
-        ]
-
 
 def _likely(media: MediaOptions) -> Sampling:
     """What the other peer's small pictures will be where it was told the rate that we were."""
     codec = media.lr_codecs[0]
     steps = find(media.model).ladders.get(codec) if media.model else None
     return split(media.kbps, media.size_px, codec, steps).rung.sampling
-
-
-def _short(milliseconds: float | None) -> int:
-    return min(max(round(milliseconds or 0), 0), 0xFFFF)
