@@ -42,6 +42,7 @@ def test_help_shows_examples() -> None:
         (["--listen", "--server", "ws://x/ws", "--test-pattern"], "leave --server and --token out"),
         (["--listen", "--peer", "room"], "give one of --listen, --peer ROOM and --loopback CLIP"),
         (["--listen", "--test-pattern", "--input", str(SAMPLE)], "send one of --camera, --input"),
+        (["--listen", "--screen", ":9", "--camera"], "send one of --camera, --input, --screen"),
         (["--loopback", str(SAMPLE), "--test-pattern"], "name no other source"),
         (["--listen", "--loop", "--test-pattern"], "--loop goes with --input CLIP"),
         (["--listen", "--camera", "93"], "there is no camera"),
@@ -56,7 +57,7 @@ def test_help_shows_examples() -> None:
     ],
     ids=[
         *("nothing", "no clip", "kind", "folder", "kbps", "size", "server", "two servers"),
-        *("two ways", "two sources", "loopback's source", "loop", "camera"),
+        *("two ways", "two sources", "screen too", "loopback's source", "loop", "camera"),
         *(
             "token",
             "host",
