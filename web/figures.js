@@ -19,8 +19,11 @@ export class Figures {
     };
   }
 
-  /** What the server tells; browserMs: what the browser adds to the delay. call: not the try-out. */
-  show(stats, browserMs, call) {
+  /**
+   * What the server tells. browserMs: what the browser adds to the delay. settings: what the person
+   * asks for. call: not the try-out.
+   */
+  show(stats, browserMs, settings, call) {
     const { plots } = this;
     const age = stats.reference_age_s;
     const delay = stats.latency_ms ? stats.latency_ms + browserMs : 0;
@@ -43,6 +46,7 @@ export class Figures {
     this.#write("lr", stats.lr_px ? `${stats.lr_codec.toUpperCase()}, ${stats.lr_px} × ${stats.lr_px} px` : "nothing yet");
     this.#write("reference", sharp(stats));
     this.#write("machine", machine(stats));
+    this.#write("rate-note", note(stats, settings, call));
   }
 
   /** The latest picture of the small stream, a JPEG. */
@@ -98,4 +102,20 @@ function machine(stats) {
   const words = `${stats.model}, camera ${width} × ${height} px`;
   if (stats.drawn_px >= stats.size_px) return words;
   return `${words}. Drawn at ${stats.drawn_px} px and enlarged: this machine is too slow or too busy for ${stats.size_px} px.`;
+}
+
+/** What there is to say of what the person has set. */
+function note(stats, { kbps, overlay }, call) {
+  const words = [];
+  const now = call ? stats.sent_kbps : stats.payload_kbps;
+  if (stats.sent_kbps) {
+    words.push(`Now ${stats.sent_kbps.toFixed(1)} kbps, ${stats.sent_onwire_kbps.toFixed(1)} on the wire.`);
+  }
+  if (stats.fps && stats.kbps === kbps && now > 1.4 * stats.kbps) {
+    words.push("Settling: a new rate begins with a whole picture.");
+  }
+  if (overlay && stats.fps && stats.carried === null) {
+    words.push(stats.neural ? "The colours come with the next picture that is drawn." : "No network draws: there is nothing to lay colours over.");
+  }
+  return words.join(" ");
 }

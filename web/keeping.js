@@ -14,37 +14,67 @@ export function screenshot(canvas) {
   canvas.toBlob((blob) => blob && save(blob, "png"), "image/png");
 }
 
-/** Records what the canvas shows, with `sound`, until it is stopped; then saves it. */
-export class Recording {
-  #recorder;
-  #parts = [];
-  #since = performance.now();
+/** Records what the canvas shows, with sound, between two presses of `button`; then saves it. */
+export class Recorder {
+  #canvas;
+  #button;
+  #notice;
+  #recorder = null;
+  #since = 0;
 
-  constructor(canvas, sound) {
-    const stream = canvas.captureStream(30);
-    if (sound) stream.addTrack(sound);
-    const mimeType = KINDS.find((kind) => MediaRecorder.isTypeSupported(kind));
-    this.#recorder = new MediaRecorder(stream, { mimeType, videoBitsPerSecond: 4_000_000 });
-    this.#recorder.ondataavailable = (event) => this.#parts.push(event.data);
-    this.#recorder.onstop = () => {
-      stream.getVideoTracks()[0].stop();
-      const type = this.#recorder.mimeType;
-      save(new Blob(this.#parts, { type }), type.includes("mp4") ? "mp4" : "webm");
-    };
-    this.#recorder.start(1000);
+  /** notice: shown while it records; its last element says for how long. */
+  constructor(canvas, button, notice) {
+    this.#canvas = canvas;
+    this.#button = button;
+    this.#notice = notice;
   }
 
   static get possible() {
     return "MediaRecorder" in window && "captureStream" in HTMLCanvasElement.prototype;
   }
 
-  /** As minutes and seconds. */
-  get length() {
-    const seconds = Math.floor((performance.now() - this.#since) / 1000);
-    return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  /** Begin, with the track `sound` if there is one, or end. */
+  toggle(sound) {
+    if (this.#recorder) {
+      this.stop();
+      return;
+    }
+    this.#recorder = this.#begin(sound);
+    this.#since = performance.now();
+    this.#show(true);
   }
 
   stop() {
-    if (this.#recorder.state !== "inactive") this.#recorder.stop();
+    if (this.#recorder && this.#recorder.state !== "inactive") this.#recorder.stop();
+    this.#recorder = null;
+    this.#show(false);
+  }
+
+  /** Say for how long it has recorded, as minutes and seconds. */
+  tell() {
+    const seconds = Math.floor((performance.now() - this.#since) / 1000);
+    const words = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    if (this.#recorder) this.#notice.lastElementChild.textContent = words;
+  }
+
+  #begin(sound) {
+    const parts = [];
+    const stream = this.#canvas.captureStream(30);
+    if (sound) stream.addTrack(sound);
+    const mimeType = KINDS.find((kind) => MediaRecorder.isTypeSupported(kind));
+    const recorder = new MediaRecorder(stream, { mimeType, videoBitsPerSecond: 4_000_000 });
+    recorder.ondataavailable = (event) => parts.push(event.data);
+    recorder.onstop = () => {
+      stream.getVideoTracks()[0].stop();
+      const type = recorder.mimeType;
+      save(new Blob(parts, { type }), type.includes("mp4") ? "mp4" : "webm");
+    };
+    recorder.start(1000);
+    return recorder;
+  }
+
+  #show(on) {
+    this.#button.setAttribute("aria-pressed", on);
+    this.#notice.hidden = !on;
   }
 }

@@ -3,7 +3,8 @@
 import { about, Connection, Trouble } from "./connection.js";
 import * as devices from "./devices.js";
 import { Figures } from "./figures.js";
-import { Recording, screenshot } from "./keeping.js";
+import { Recorder, screenshot } from "./keeping.js";
+import { Rate } from "./rate.js";
 import { Stage } from "./stage.js";
 
 const AGAIN_MS = 2000;
@@ -13,6 +14,11 @@ const SETTINGS_MS = 250;
 const by = (id) => document.getElementById(id);
 const body = document.body;
 const figures = new Figures(by);
+const recorder = new Recorder(by("picture"), by("record"), by("recording"));
+const rate = new Rate(by("rate"), by("rate-value"), (kbps) => {
+  settings.kbps = kbps;
+  tell();
+});
 const stage = new Stage(by("picture"), by("remote"), by("divider"), showSplit);
 const settings = { kbps: 20, split: false, thumbnail: true, overlay: false };
 
@@ -21,7 +27,6 @@ let stream = null; // camera and microphone
 let connection = null;
 let prepared = null; // the next one, ready to be opened
 let sound = null; // the track that comes back
-let recording = null;
 let stopMeter = () => {};
 let retry = null;
 let tries = 0;
@@ -157,7 +162,7 @@ function reconnect(words) {
 
 function over() {
   stage.stop();
-  stopRecording();
+  recorder.stop();
   sound = null;
   latest = null;
   delete body.dataset.picture;
@@ -192,20 +197,6 @@ function tell() {
     waiting = null;
     connection?.settings(settings);
   }, connection && latest ? SETTINGS_MS : 0);
-}
-
-function setRate() {
-  const { min_kbps: least, max_kbps: most } = limits;
-  const kbps = least * (most / least) ** (by("rate").value / 1000);
-  settings.kbps = Math.min(most, Math.max(least, kbps < 30 ? Math.round(kbps * 2) / 2 : Math.round(kbps)));
-  by("rate-value").textContent = `${settings.kbps} kbps`;
-  by("rate").setAttribute("aria-valuetext", `${settings.kbps} kilobits a second`);
-  tell();
-}
-
-function place(kbps) {
-  const { min_kbps: least, max_kbps: most } = limits;
-  by("rate").value = Math.round((1000 * Math.log(kbps / least)) / Math.log(most / least));
 }
 
 function press(button, on) {
@@ -244,23 +235,6 @@ function hear() {
   by("remote").muted = limits.mode === "tryout" && !by("hear").checked;
 }
 
-function record() {
-  if (recording) {
-    stopRecording();
-    return;
-  }
-  recording = new Recording(by("picture"), sound);
-  press(by("record"), true);
-  by("recording").hidden = false;
-}
-
-function stopRecording() {
-  recording?.stop();
-  recording = null;
-  press(by("record"), false);
-  by("recording").hidden = true;
-}
-
 // ---- what is shown
 
 function showSplit(split) {
@@ -274,25 +248,9 @@ async function showStats(stats) {
   const browserMs = await (connection?.delay().catch(() => 0) ?? 0);
   if (latest !== stats) return;
   if (stats.fps) body.dataset.picture = "on";
-  figures.show(stats, browserMs, limits.mode === "call");
+  figures.show(stats, browserMs, settings, limits.mode === "call");
   if (limits.mode === "call" && stats.fps) by("status").textContent = "In the call";
-  by("rate-note").textContent = rateNote(stats);
-  if (recording) by("recording").lastElementChild.textContent = recording.length;
-}
-
-function rateNote(stats) {
-  const words = [];
-  const now = limits.mode === "call" ? stats.sent_kbps : stats.payload_kbps;
-  if (stats.sent_kbps) {
-    words.push(`Now ${stats.sent_kbps.toFixed(1)} kbps, ${stats.sent_onwire_kbps.toFixed(1)} on the wire.`);
-  }
-  if (stats.fps && stats.kbps === settings.kbps && now > 1.4 * stats.kbps) {
-    words.push("Settling: a new rate begins with a whole picture.");
-  }
-  if (settings.overlay && stats.fps && stats.carried === null) {
-    words.push(stats.neural ? "The colours come with the next picture that is drawn." : "No network draws: there is nothing to lay colours over.");
-  }
-  return words.join(" ");
+  recorder.tell();
 }
 
 // ---- wiring
@@ -304,12 +262,11 @@ function listen() {
     event.preventDefault();
     start();
   };
-  by("rate").oninput = setRate;
   by("hear").onchange = hear;
   const keys = { m: "mute", v: "hide", s: "split", o: "origins", p: "shot", r: "record" };
-  const actions = { mute, hide, split: compare, origins: explain, shot: () => screenshot(by("picture")), record, leave };
+  const actions = { mute, hide, split: compare, origins: explain, shot: () => screenshot(by("picture")), record: () => recorder.toggle(sound), leave };
   for (const [id, action] of Object.entries(actions)) by(id).onclick = action;
-  by("record").hidden = !Recording.possible;
+  by("record").hidden = !Recorder.possible;
   addEventListener("keydown", (event) => {
     const typing = event.target.matches?.("select, input:not([type=range])");
     const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
@@ -330,8 +287,7 @@ async function begin() {
     complain(error instanceof Trouble ? error.message : "The server does not answer.", () => location.reload());
     return;
   }
-  place(settings.kbps);
-  setRate();
+  rate.begin(limits);
   const cannot = devices.missing();
   if (cannot) {
     complain(cannot, null);
