@@ -13,7 +13,7 @@ from gemino.faces import shipped
 from gemino.identity import choose, describe
 from gemino.training import material
 from gemino.training.clips import StreamKind
-from gemino.training.logbook import bar
+from gemino.training.logbook import counted
 from gemino.training.material import Job
 from gemino.training.sequence import Sequence, SequenceSettings, View
 
@@ -91,13 +91,6 @@ def play(what: str, jobs: list[Job], folder: Path, console: Console) -> list[Seq
 
     Raises MediaError where none can be made.
     """
-    with bar(console) as shown:
-        task = shown.add_task(what, total=len(jobs), note="through the codec")
-
-        def advance(line: str | None) -> None:
-            shown.update(task, advance=1)
-            if line is not None:
-                console.print(line, soft_wrap=True)
-
-        workers = min(torch.get_num_threads(), len(jobs))
+    workers = min(torch.get_num_threads(), len(jobs))
+    with counted(what, len(jobs), console, "through the codec") as advance:
         return material.gather(jobs, folder / SEQUENCES, workers, advance).sequences

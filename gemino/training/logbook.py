@@ -1,6 +1,8 @@
 """What a training tells while it runs: a bar or lines, curves and pictures, a list of looks."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +28,24 @@ def bar(console: Console) -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
+
+
+@contextmanager
+def counted(
+    what: str, total: int, console: Console, note: str = ""
+) -> Iterator[Callable[[str | None], None]]:
+    """A bar over `total` things; what it gives is called once for each, with a line to print or
+    None.
+    """
+    with bar(console) as shown:
+        task = shown.add_task(what, total=total, note=note)
+
+        def advance(line: str | None) -> None:
+            shown.update(task, advance=1)
+            if line is not None:
+                console.print(line, soft_wrap=True)
+
+        yield advance
 
 
 class Logbook:

@@ -18,7 +18,7 @@ from gemino.runtime.perceptual import load_lpips
 from gemino.training import material, preview
 from gemino.training.clips import Sampler, draw_settings
 from gemino.training.interrupts import on_interrupt
-from gemino.training.logbook import Logbook, bar
+from gemino.training.logbook import Logbook, counted
 from gemino.training.losses import Losses, LossWeights
 from gemino.training.material import Job, Material, list_clips
 from gemino.training.publish import Provenance, publish
@@ -214,14 +214,7 @@ def _validation_jobs(options: TrainingOptions, folder: Path) -> list[Job]:
 
 
 def _gather(what: str, jobs: list[Job], cache: Path, console: Console) -> Material:
-    with bar(console) as shown:
-        task = shown.add_task(what, total=len(jobs), note="")
-
-        def advance(line: str | None) -> None:
-            shown.update(task, advance=1)
-            if line is not None:
-                console.print(line, soft_wrap=True)
-
+    with counted(what, len(jobs), console) as advance:
         return material.gather(jobs, cache, os.cpu_count() or 1, advance)
 
 
