@@ -16,12 +16,14 @@ were sent, shown and lost, and what was on the wire.
 import argparse
 import asyncio
 import json
+import math
 import secrets
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,7 +70,10 @@ async def receive(asked: argparse.Namespace) -> None:
     )
 
     def forget(_peer: Peer, _now: float) -> None:
-        """Nobody asks for what lies between the first and the last minute."""
+        """Nobody asks for what lies before the first and the last minute of pictures."""
+        began_s = screen.shown[0][0] if screen.shown else math.inf
+        early = bisect_left(card.played, began_s, key=lambda one: one[0])
+        del card.played[: max(early - 1, 0)]
         keep_ends(card.played)
         keep_ends(screen.shown)
 
