@@ -36,7 +36,8 @@ class Command(TyperCommand):
         for param in params:
             if getattr(param, "is_flag", False):
                 param.metavar = ""
-        *options, shows_help = params
+        *others, shows_help = params
+        options = [param for param in others if param.param_type_name == "option"]
         if options:
             shows_help.rich_help_panel = getattr(options[-1], "rich_help_panel", None)
         return params

@@ -1,14 +1,16 @@
 """`gemino personalize`: a minute of somebody's own video in, a small adapter out."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from gemino.cli.console import console
+from gemino.cli.grouping import grouped
 from gemino.errors import GeminoError, MediaError
 from gemino.zoo import DEFAULT_MODEL
 
@@ -19,13 +21,15 @@ _FILMED_PX = 720
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def personalize(
-    videos: Annotated[
-        list[Path] | None, typer.Argument(help="Videos of one person, talking.")
-    ] = None,
+@dataclass(frozen=True, slots=True)
+class _Footage:
+    """Whose face it is, and where it is seen."""
+
+    heading: ClassVar[str] = "Whose face, and where it is seen"
+
     name: Annotated[
         str | None, typer.Option(help="Whose adapter it is: a folder below --models.")
-    ] = None,
+    ] = None
     record: Annotated[
         float | None,
         typer.Option(
@@ -34,46 +38,92 @@ def personalize(
             metavar="SECONDS",
             help="Film yourself now, with prompts, instead of naming videos.",
         ),
-    ] = None,
+    ] = None
     camera: Annotated[
         str, typer.Option(metavar="N|PATH", help="With --record: another than the first.")
-    ] = "0",
+    ] = "0"
+    seconds: Annotated[
+        float, typer.Option(min=5.0, max=600.0, help="Use so much of the videos, at most.")
+    ] = 180.0
+
+    def film(self, folder: Path, *, resume: bool) -> Path | None:
+        """What --record films, in `folder`; None without it."""
+        return None if self.record is None else _film(self.record, self.camera, folder, resume)
+
+
+@dataclass(frozen=True, slots=True)
+class _People:
+    """Many people at once."""
+
+    heading: ClassVar[str] = "Many people"
+
     many: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Many people: a video, or a folder of them, each."),
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(min=1, max=256, help="With --many: people at a time.")
-    ] = 1,
+    ] = None
+    workers: Annotated[int, typer.Option(min=1, max=256, help="With --many: people at a time.")] = 1
     ray: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
             help="With --many: on a Ray cluster, HOST:PORT, auto, or local for this machine alone.",
         ),
-    ] = None,
-    model: Annotated[str, typer.Option(help="The model that it adapts.")] = DEFAULT_MODEL,
-    minutes: Annotated[float, typer.Option(min=0.01, help="Minutes of training, at most.")] = 15.0,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of training, at most.")] = 1200,
-    rank: Annotated[int, typer.Option(min=1, max=24, help="Size of the adapter: 2 to 24.")] = 8,
-    seconds: Annotated[
-        float, typer.Option(min=5.0, max=600.0, help="Use so much of the videos, at most.")
-    ] = 180.0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """How long it learns, and how."""
+
+    heading: ClassVar[str] = "How long it learns, and how"
+
+    model: Annotated[str, typer.Option(help="The model that it adapts.")] = DEFAULT_MODEL
+    minutes: Annotated[float, typer.Option(min=0.01, help="Minutes of training, at most.")] = 15.0
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training, at most.")] = 1200
+    rank: Annotated[int, typer.Option(min=1, max=24, help="Size of the adapter: 2 to 24.")] = 8
+    seed: Annotated[int, typer.Option(min=0, help="Decides batches and first weights.")] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """What of this machine is used."""
+
+    heading: ClassVar[str] = "On which processor"
+
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto"
     mixed_precision: Annotated[
         bool, typer.Option(help="Compute in bfloat16 where it does no harm.")
-    ] = True,
+    ] = True
     threads: Annotated[
         int, typer.Option(min=0, max=1024, help="CPU threads; 0: one for each core.")
-    ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Decides batches and first weights.")] = 0,
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint.")] = True,
-    runs: Annotated[
-        Path, typer.Option(help="Where footage and checkpoints lie until it is done.")
-    ] = Path("runs/personal"),
+    ] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the adapter goes, and what is kept on the way."""
+
+    heading: ClassVar[str] = "What is written, and where"
+
     models: Annotated[Path, typer.Option(help="Where the adapter is written.")] = Path(
         "models/personal"
-    ),
+    )
+    runs: Annotated[
+        Path, typer.Option(help="Where footage and checkpoints lie until it is done.")
+    ] = Path("runs/personal")
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint.")] = True
+
+
+@grouped
+def personalize(
+    footage: _Footage,
+    people: _People,
+    course: _Course,
+    machine: _Machine,
+    places: _Places,
+    videos: Annotated[
+        list[Path] | None, typer.Argument(help="Videos of one person, talking.")
+    ] = None,
 ) -> None:
     """Learn one person's face from their own video, for calls that look better.
 
@@ -84,39 +134,53 @@ def personalize(
 
     Example: gemino personalize me.mp4 --name me, then gemino decode call.gem --adapter me -o a.mp4
     """
-    if record is not None and (videos or many is not None):
-        raise GeminoError("--record SECONDS films you: name no videos, and no --many")
-    _check_who(videos or ([] if record is None else [runs]), name, many)
-    if ray is not None and many is None:
-        raise GeminoError("--ray goes with --many FOLDER")
-    if device not in ("auto", "cpu", "cuda"):
-        raise GeminoError(f"--device must be auto, cpu or cuda, not {device!r}")
-    from gemino.personal.program import PersonalOptions, run
+    _check(videos, footage, people, places)
+    if machine.device not in ("auto", "cpu", "cuda"):
+        raise GeminoError(f"--device must be auto, cpu or cuda, not {machine.device!r}")
+    from gemino.personal.program import run
 
-    filmed = None if record is None else _film(record, camera, runs / (name or ""), resume)
-    options = PersonalOptions(
-        videos or ([] if filmed is None else [filmed]),
-        name or "",
-        model,
-        minutes,
-        steps,
-        rank,
-        seconds=seconds,
-        device=device,
-        mixed_precision=mixed_precision,
-        threads=threads,
-        seed=seed,
-        resume=resume,
-        runs=runs,
-        models=models,
-    )
-    if many is not None:
-        _run_many(many, options, workers, ray)
+    filmed = footage.film(places.runs / (footage.name or ""), resume=places.resume)
+    taken = videos or ([] if filmed is None else [filmed])
+    options = _options(taken, footage, course, machine, places)
+    if people.many is not None:
+        _run_many(people.many, options, people.workers, people.ray)
         return
     written = run(options, console).folder
     if filmed is not None:
         filmed.unlink(missing_ok=True)  # as all that is left of somebody's face
-    console.print(f"the adapter is in {written}: --adapter {name}", soft_wrap=True)
+    console.print(f"the adapter is in {written}: --adapter {footage.name}", soft_wrap=True)
+
+
+def _options(
+    videos: list[Path], footage: _Footage, course: _Course, machine: _Machine, places: _Places
+) -> "PersonalOptions":
+    from gemino.personal.program import PersonalOptions
+
+    return PersonalOptions(
+        videos,
+        footage.name or "",
+        course.model,
+        course.minutes,
+        course.steps,
+        course.rank,
+        seconds=footage.seconds,
+        device=machine.device,
+        mixed_precision=machine.mixed_precision,
+        threads=machine.threads,
+        seed=course.seed,
+        resume=places.resume,
+        runs=places.runs,
+        models=places.models,
+    )
+
+
+def _check(videos: list[Path] | None, footage: _Footage, people: _People, places: _Places) -> None:
+    if footage.record is not None and (videos or people.many is not None):
+        raise GeminoError("--record SECONDS films you: name no videos, and no --many")
+    seen = videos or ([] if footage.record is None else [places.runs])
+    _check_who(seen, footage.name, people.many)
+    if people.ray is not None and people.many is None:
+        raise GeminoError("--ray goes with --many FOLDER")
 
 
 def _check_who(videos: list[Path] | None, name: str | None, many: Path | None) -> None:
