@@ -11,6 +11,7 @@ from gemino.call.incoming import Incoming
 from gemino.call.options import MediaOptions, PeerOptions
 from gemino.config import Sampling
 from gemino.runtime import ClassicalSynthesizer
+from gemino.zoo import find
 
 
 class Recording(ClassicalSynthesizer):
@@ -40,6 +41,7 @@ def test_the_network_is_made_ready_for_the_rate_of_the_call(
     try:
         assert incoming.viewer.ready.wait(30)
         assert incoming.viewer.failure is None
-        assert synthesizer.expected == [split(kbps, 512, "av1").rung.sampling]
+        ladder = find("generic-s").ladders["av1"]
+        assert synthesizer.expected == [split(kbps, 512, "av1", ladder).rung.sampling]
     finally:
         incoming.viewer.close()

@@ -3,7 +3,6 @@
 import os
 import platform
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ def describe() -> Machine:
         capability=torch.backends.cpu.get_cpu_capability(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        torch=version("torch"),
+        torch=str(torch.__version__),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     )
 
