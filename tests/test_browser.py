@@ -89,6 +89,20 @@ def test_a_face_comes_back_neurally_rebuilt(browser: Browser, server: Server) ->
         assert errors == []
 
 
+def test_a_camera_arrives_as_large_as_is_asked_for(playwright: Playwright, tmp_path: Path) -> None:
+    film = tmp_path / "large.y4m"
+    write_film(film, webcam(1024, pictures=20))
+    browser = open_browser(playwright, film)
+    try:
+        with serving(size_px=1024, model="none") as running, visiting(browser) as (page, errors):
+            start(page, running.url)
+            until(page, r"/camera 1024 . 1024 px/.test(text('machine'))")
+            assert page.evaluate("document.getElementById('picture').width") == 1024
+            assert errors == []
+    finally:
+        browser.close()
+
+
 def test_the_slider_changes_the_rate(browser: Browser, server: Server) -> None:
     with visiting(browser) as (page, errors):
         start(page, server.url)
