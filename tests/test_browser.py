@@ -269,21 +269,22 @@ def test_a_machine_without_a_camera_is_told(playwright: Playwright, server: Serv
     bare.close()
 
 
-def test_a_page_that_is_not_safe_is_told_why(browser: Browser, server: Server) -> None:
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [
+        ("Object.defineProperty(window, 'isSecureContext', {value: false})", "https://"),
+        ("delete window.RTCPeerConnection", "no WebRTC"),
+    ],
+    ids=["no safe page", "no WebRTC"],
+)
+def test_a_page_that_cannot_call_says_why(
+    browser: Browser, server: Server, lacking: str, said: str
+) -> None:
     with visiting(browser) as (page, errors):
-        page.add_init_script("Object.defineProperty(window, 'isSecureContext', {value: false})")
+        page.add_init_script(lacking)
         page.goto(server.url)
         page.wait_for_selector("#trouble:visible")
-        assert "https://" in page.inner_text("#trouble")
-        assert errors == []
-
-
-def test_a_browser_without_webrtc_is_told(browser: Browser, server: Server) -> None:
-    with visiting(browser) as (page, errors):
-        page.add_init_script("delete window.RTCPeerConnection")
-        page.goto(server.url)
-        page.wait_for_selector("#trouble:visible")
-        assert "no WebRTC" in page.inner_text("#trouble")
+        assert said in page.inner_text("#trouble")
         assert errors == []
 
 

@@ -64,13 +64,20 @@ def namespaces() -> list[str]:
     return said.stdout.splitlines()
 
 
+def soaked(*options: str) -> "subprocess.CompletedProcess[str]":
+    """A long call, of this test's length; its namespaces are gone behind it."""
+    name = f"gs-{os.getpid()}-"
+    command = [sys.executable, "scripts/soak_over_link.py", "samples/address.mp4", "--name", name]
+    command += ["--size", "256", "--model", "none", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not [line for line in namespaces() if line.startswith(name)]
+    return done
+
+
 def test_a_long_call_is_watched_while_it_lasts() -> None:
     if reason := why_not():
         pytest.skip(reason)
-    name = f"gs-{os.getpid()}-"
-    command = [sys.executable, "scripts/soak_over_link.py", "samples/address.mp4", "--name", name]
-    command += ["--minutes", "0.15", "--size", "256", "--model", "none", "--rtt-ms", "20"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = soaked("--minutes", "0.15", "--rtt-ms", "20")
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     for used in figures["processes"].values():
@@ -81,17 +88,12 @@ def test_a_long_call_is_watched_while_it_lasts() -> None:
     assert figures["sound_ahead_ms"]["last"]["windows"] > 3
     assert abs(figures["sound_ahead_ms"]["last"]["p50_ms"]) < 300
     assert figures["frames_shown"] > 0.3 * figures["frames_sent"] > 0
-    assert not [line for line in namespaces() if line.startswith(name)]
 
 
 def test_a_peer_that_fails_is_named() -> None:
     if reason := why_not():
         pytest.skip(reason)
-    name = f"gf-{os.getpid()}-"
-    command = [sys.executable, "scripts/soak_over_link.py", "samples/address.mp4", "--name", name]
-    command += ["--minutes", "0.1", "--kbps", "1e9", "--size", "256", "--model", "none"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = soaked("--minutes", "0.1", "--kbps", "1e9")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "kbps" in done.stderr.splitlines()[-1]
-    assert not [line for line in namespaces() if line.startswith(name)]

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from gemino.call import camera as camera_module
-from gemino.call import devices
+from gemino.call import devices, newest
 from gemino.call.camera import Camera, CameraSource, RateMeter
 from gemino.call.peer import Interrupted
 from gemino.call.tracks import MediaClock, SourceFrame
@@ -145,7 +145,7 @@ def test_a_live_source_ends_after_the_seconds_asked_for() -> None:
 def test_the_last_picture_of_an_unplugged_camera_stands_until_it_is_back(
     unpluggable: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(camera_module, "_STANDS_S", 0.3)
+    monkeypatch.setattr(newest, "_STANDS_S", 0.3)
     clock = MediaClock()
     camera = Camera(paced(unpluggable, fps=200), SIZE_PX, 15, None, clock)
     camera.wait()

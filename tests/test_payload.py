@@ -20,6 +20,7 @@ from aiortc import (
     RTCIceGatherer,
     RTCIceTransport,
     RTCPeerConnection,
+    RTCRtpSender,
 )
 from aiortc.codecs.vpx import VpxPayloadDescriptor, vp8_depayload
 from aiortc.exceptions import OperationError
@@ -267,11 +268,67 @@ class Stills(MediaStreamTrack):
         return video_frame(self._number)
 
 
+class Arrivals:
+    """Takes what a tap delivers and loses the sixth packet, once."""
+
+    def __init__(self, codec: LrCodec) -> None:
+        self.buffer = PictureBuffer()
+        self.pictures: list[Picture] = []
+        self.dropped = 0
+        self._codec = codec
+
+    def take(self, packet: Packet) -> None:
+        now = asyncio.get_running_loop().time()
+        assert packet.codec == self._codec
+        if self.buffer.packets_received == 5 and not self.dropped:
+            self.dropped += 1
+            return
+        self.buffer.add(packet, now)
+        self.pictures.extend(self.buffer.take(now))
+
+
+async def connected(
+    sending: RTCPeerConnection, receiving: RTCPeerConnection, slot: LrSlot, arrivals: Arrivals
+) -> tuple[RTCRtpSender, VideoTap]:
+    """Stills go from one to the other, over real ICE, DTLS and SRTP."""
+    sender = sending.addTrack(Stills())
+    payload.fill_encoder_slot(sender, slot)
+    with payload.av1_known():
+        payload.prefer(sending.getTransceivers()[0], [slot.codec])
+        await sending.setLocalDescription(await sending.createOffer())
+        await receiving.setRemoteDescription(sending.localDescription)
+    tap = VideoTap(receiving.getTransceivers()[0].receiver, arrivals.take)
+    assert tap.pli() is None
+    await receiving.setLocalDescription(await receiving.createAnswer())
+    with payload.av1_known():
+        await sending.setRemoteDescription(receiving.localDescription)
+    for peer in (sending, receiving):
+        candidates.Candidates(peer, [], relay_only=False).filter_sources()
+    return sender, tap
+
+
+async def exchange(tap: VideoTap, arrivals: Arrivals, forced: list[int], port: int) -> None:
+    """Until all pictures are there: a stranger sends junk, what is lost is asked for again."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for _ in range(500):
+            for junk in (b"\x16\xfe\xfd" + bytes(40), b"\x80\x60" + bytes(40)) * 5:
+                stranger.sendto(junk, ("127.0.0.1", port))
+            await asyncio.sleep(0.01)
+            request = tap.nack(arrivals.buffer.nacks(asyncio.get_running_loop().time()))
+            if request is not None:
+                await request
+            there = len(arrivals.pictures)
+            if there == 8 and not forced and (pli := tap.pli()) is not None:
+                await pli
+            if there == 15:
+                return
+
+
 @pytest.mark.parametrize("codec", ["vp8", "av1"])
 async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_stranger(
     codec: LrCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Real ICE, DTLS and SRTP on 127.0.0.1: NACK, PLI, timestamps, and the source filter."""
+    """NACK, PLI, timestamps, and the source filter, on 127.0.0.1."""
     monkeypatch.setattr(aioice.ice, "get_host_addresses", aioice.ice.get_host_addresses)
     candidates.use_loopback_addresses()
     sending, receiving = connection(), connection()
@@ -283,47 +340,14 @@ async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_strange
             forced.append(round(time_s * 30))
         return encoder.encode(frame, force_keyframe=force_keyframe).data
 
-    slot = LrSlot(encode, codec)
-    sender = sending.addTrack(Stills())
-    payload.fill_encoder_slot(sender, slot)
-    with payload.av1_known():
-        payload.prefer(sending.getTransceivers()[0], [codec])
-        await sending.setLocalDescription(await sending.createOffer())
-        await receiving.setRemoteDescription(sending.localDescription)
-    buffer, pictures, dropped = PictureBuffer(), list[Picture](), list[Packet]()
-
-    def deliver(packet: Packet) -> None:
-        now = asyncio.get_running_loop().time()
-        assert packet.codec == codec
-        if buffer.packets_received == 5 and not dropped:
-            dropped.append(packet)
-            return
-        buffer.add(packet, now)
-        pictures.extend(buffer.take(now))
-
-    tap = VideoTap(receiving.getTransceivers()[0].receiver, deliver)
-    assert tap.pli() is None
-    await receiving.setLocalDescription(await receiving.createAnswer())
-    with payload.av1_known():
-        await sending.setRemoteDescription(receiving.localDescription)
-    for peer in (sending, receiving):
-        candidates.Candidates(peer, [], relay_only=False).filter_sources()
+    slot, arrivals = LrSlot(encode, codec), Arrivals(codec)
+    sender, tap = await connected(sending, receiving, slot, arrivals)
     candidate = receiving.localDescription.sdp.split("a=candidate:")[1].split()
     assert candidate[4] == "127.0.0.1"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-        for _ in range(500):
-            for junk in (b"\x16\xfe\xfd" + bytes(40), b"\x80\x60" + bytes(40)) * 5:
-                stranger.sendto(junk, ("127.0.0.1", int(candidate[5])))
-            await asyncio.sleep(0.01)
-            request = tap.nack(buffer.nacks(asyncio.get_running_loop().time()))
-            if request is not None:
-                await request
-            if len(pictures) == 8 and not forced and (pli := tap.pli()) is not None:
-                await pli
-            if len(pictures) == 15:
-                break
+    await exchange(tap, arrivals, forced, int(candidate[5]))
+    pictures = arrivals.pictures
     assert [picture.index for picture in pictures] == list(range(15))
-    assert len(dropped) == 1
+    assert arrivals.dropped == 1
     assert forced
     assert slot.first is not None
     offset = payload.timestamp_offset(sender, slot.first)
@@ -334,9 +358,8 @@ async def test_a_stream_crosses_the_stock_stack_with_a_lost_packet_and_a_strange
     for picture in pictures:
         decoder.decode(picture.data, picture.index)
     assert decoder.intact
-    transports = [
-        entry for entry in (await receiving.getStats()).values() if entry.type == "transport"
-    ]
-    assert transports[0].packetsReceived < 120  # the stranger's hundreds were not for us
+    stats = (await receiving.getStats()).values()
+    transport = next(entry for entry in stats if entry.type == "transport")
+    assert transport.packetsReceived < 120  # the stranger's hundreds were not for us
     await sending.close()
     await receiving.close()

@@ -22,8 +22,9 @@ import cv2
 import numpy as np
 
 from gemino.call.devices import device_path, open_capture
+from gemino.call.newest import NewestPictures
 from gemino.call.sources import Feed
-from gemino.call.tracks import MediaClock, SourceFrame
+from gemino.call.tracks import MediaClock
 from gemino.config import frame_step
 from gemino.errors import MediaError
 from gemino.frames import Frame, crop_square, prepare
@@ -37,7 +38,6 @@ _SETTLING = 3
 """Pictures after the first that come at odd times."""
 _INTERVALS = 30
 _MOST_FPS = 240
-_STANDS_S = 1.0
 _REOPEN_EVERY_S = 1.0
 _MOST_DAMAGED = 30
 """Pictures in a row that cannot be decoded before the camera is taken for broken."""
@@ -98,7 +98,7 @@ class CameraSource:
         return Feed(clock, fps / frame_step(fps, kbps), camera)
 
 
-class Camera:
+class Camera(NewestPictures):
     """Reads a camera in a thread; a track's pictures. Raises MediaError where it does not open."""
 
     def __init__(
@@ -109,22 +109,14 @@ class Camera:
         seconds: float | None,
         clock: MediaClock,
     ) -> None:
-        self.dropped = 0
+        super().__init__(clock, seconds)
         self._source = source
         self._name = device_path(source.device)
         self._size_px = size_px
         self._kbps = kbps
-        self._seconds = seconds
-        self._clock = clock
         self._rate = RateMeter()
         self._index = 0
-        self._sent_s = -1.0
-        self._latest: tuple[int, Frame] | None = None
-        self._fresh_at: float | None = None
-        """When `latest` was taken, until it is handed over."""
         self._lost = False
-        self._closed = False
-        self._changed = threading.Condition()
         capture = source.capture(source.device, size_px)
         self._thread = threading.Thread(
             target=self._run, args=(capture,), name="camera", daemon=True
@@ -134,50 +126,19 @@ class Camera:
     def wait(self) -> Fraction:
         """Pictures a second, as soon as that is known; raises MediaError where none comes."""
         deadline = time.monotonic() + _FIRST_PICTURE_S
+        if not self.wait_for_one(_FIRST_PICTURE_S):
+            raise MediaError(
+                f"camera {self._name} gives no pictures: close the program that uses it"
+            )
+        self.rest(_MEASURE_S)
         with self._changed:
-            self._changed.wait_for(lambda: self._latest is not None, _FIRST_PICTURE_S)
-            if self._latest is None:
-                raise MediaError(
-                    f"camera {self._name} gives no pictures: close the program that uses it"
-                )
-            self._changed.wait_for(lambda: self._closed, _MEASURE_S)
             while self._rate.fps is None and time.monotonic() < deadline:
                 self._changed.wait(_MEASURE_S)
         return self._rate.fps or Fraction(1)
 
-    def peek(self) -> SourceFrame | None:
-        """None: the first picture of the call is yet to be taken."""
-        return None
-
-    def get(self) -> SourceFrame | None:
-        """The newest picture, once; the last one again after a second without any."""
-        with self._changed:
-            self._changed.wait_for(self.ready, _STANDS_S)
-            if self._closed or self._latest is None:
-                return None
-            taken_s = time.monotonic() if self._fresh_at is None else self._fresh_at
-            self._fresh_at = None
-            # A picture that stood in for this one may have gone out after this one was taken.
-            time_s = max(taken_s - self._clock.start_s, self._sent_s + 0.001, 0.0)
-            if self._seconds is not None and time_s >= self._seconds:
-                return None
-            self._sent_s = time_s
-            index, frame = self._latest
-            return SourceFrame(index, time_s, frame)
-
-    def ready(self) -> bool:
-        """Whether there is a picture that has not been handed over, or the end."""
-        return self._closed or self._fresh_at is not None
-
-    def close(self) -> None:
-        """Let go of the camera, soon."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
     def _run(self, capture: Capture | None) -> None:
         damaged = 0
-        while not self._closed:
+        while not self.is_closed():
             if capture is None or damaged > _MOST_DAMAGED or not capture.grab():
                 capture, damaged = self._open_again(capture), 0
                 continue
@@ -191,7 +152,7 @@ class Camera:
             if whole:
                 square = crop_square(np.asarray(picture, np.uint8))
                 colours = cv2.cvtColor(square, cv2.COLOR_BGR2RGB)
-                self._put(taken_s, prepare(np.asarray(colours, np.uint8), self._size_px))
+                self._take(taken_s, prepare(np.asarray(colours, np.uint8), self._size_px))
         if capture is not None:
             capture.release()
 
@@ -201,16 +162,11 @@ class Camera:
             return False  # it will be too old when the call begins
         return self._index % frame_step(self._rate.fps or Fraction(1), self._kbps) == 0
 
-    def _put(self, taken_s: float, frame: Frame) -> None:
+    def _take(self, taken_s: float, frame: Frame) -> None:
         if self._lost:
             self._lost = False
             logger.warning("camera %s is back", self._name)
-        with self._changed:
-            running = self._clock.running
-            self.dropped += self._fresh_at is not None
-            self._latest = self._index, frame
-            self._fresh_at = taken_s if running else None
-            self._changed.notify_all()
+        self.put(self._index, frame, taken_s)
 
     def _open_again(self, broken: Capture | None) -> Capture | None:
         """Let go of the camera and, a little later, try to get it back; None where that fails."""
@@ -221,9 +177,8 @@ class Camera:
             logger.warning(
                 "camera %s gives no more pictures: the last one stands until it is back", self._name
             )
-        with self._changed:
-            if self._changed.wait_for(lambda: self._closed, _REOPEN_EVERY_S):
-                return None
+        if self.rest(_REOPEN_EVERY_S):
+            return None
         try:
             capture = self._source.capture(self._source.device, self._size_px)
         except MediaError as error:

@@ -52,13 +52,13 @@ class DesktopPictures:
         if picture.keyframe:
             self._key_frame_at, self._wants_key_frame = now, False
         self._paid_at = max(self._paid_at, now) + len(picture.data) * 8 / 1000 / self.kbps
-        counters = self._counters
-        counters.coding_ms.add((self._clock() - now) * 1000)
-        counters.frames += 1
-        counters.frames_coded += 1
-        counters.lr_bytes += len(picture.data)
-        counters.key_frames += picture.keyframe
-        counters.lr_px, counters.lr_codec = max(frame.shape), self._encoder.codec
+        self._counters.count_sent(
+            len(picture.data),
+            keyframe=picture.keyframe,
+            seconds=self._clock() - now,
+            px=max(frame.shape),
+            codec=self._encoder.codec,
+        )
         return picture.data
 
     def request_keyframe(self) -> None:

@@ -53,14 +53,14 @@ class PlainPictures:
         started = self._clock()
         size_px = self._encoder.rung.size_px
         picture = self._encoder.encode(resize(frame, size_px), force_keyframe=force_keyframe)
-        counters = self._counters
-        counters.coding_ms.add((self._clock() - started) * 1000)
-        counters.frames += 1
-        counters.frames_coded += 1
-        counters.lr_bytes += len(picture.data)
-        counters.key_frames += picture.keyframe
-        counters.plis += force_keyframe
-        counters.lr_px, counters.lr_codec = size_px, "vp8"
+        self._counters.plis += force_keyframe
+        self._counters.count_sent(
+            len(picture.data),
+            keyframe=picture.keyframe,
+            seconds=self._clock() - started,
+            px=size_px,
+            codec="vp8",
+        )
         return picture.data
 
     def take_references(self) -> list[bytes]:

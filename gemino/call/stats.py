@@ -117,6 +117,17 @@ class Counters:
     synthesize_ms: Samples = field(default_factory=Samples)
     latency_ms: Samples = field(default_factory=Samples)
 
+    def count_sent(
+        self, size_bytes: int, *, keyframe: bool, seconds: float, px: int, codec: str
+    ) -> None:
+        """A picture of `px` was coded in so many seconds, and leaves."""
+        self.coding_ms.add(seconds * 1000)
+        self.frames += 1
+        self.frames_coded += 1
+        self.lr_bytes += size_bytes
+        self.key_frames += keyframe
+        self.lr_px, self.lr_codec = px, codec
+
 
 def switched_off(counters: Counters) -> str:
     """What is off, for people: "", "camera off", "muted" or "camera off, muted"."""
