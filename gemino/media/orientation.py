@@ -1,5 +1,6 @@
 """Pictures as they are to be shown: turned and mirrored as their file says."""
 
+import gc
 from pathlib import Path
 
 import av
@@ -17,16 +18,22 @@ class Display:
     def __init__(self) -> None:
         self._rotation: int | None = None
         self._matrix: list[int] | None = None
+        self._asked = False
 
     def shown(self, picture: av.VideoFrame, clip: Path) -> Frame:
         """`picture` as a frame; MediaError where it is too large."""
         if max(picture.width, picture.height) > MAX_SIDE_PX:
             raise MediaError(f"{clip}: pictures are larger than {MAX_SIDE_PX} px a side")
         frame = from_video_frame(picture)
+        if self._asked:
+            # PyAV's side data refers to its picture, and the picture to it: memory of a megabyte
+            # that is freed when the collector next comes by, which in a call takes minutes. The
+            # picture before this one is young, so looking through the youngest objects will do.
+            self._asked = False
+            gc.collect(0)
         if picture.rotation != self._rotation:
-            # Seldom: whoever asks PyAV for a picture's side data keeps the picture in memory until
-            # the garbage collector comes by, a megabyte each.
             self._rotation, self._matrix = picture.rotation, _matrix(picture)
+            self._asked = True
         if self._matrix is None:
             return frame
         a, b, _, c, d = self._matrix
