@@ -11,7 +11,8 @@ picture that the receiver takes detail from, goes along with
   receiver keeps.
 
 With `EncoderConfig.first_reference_bytes` a coarse coding of the first goes before it, and is there
-in half the time; the receiver puts the finer one in its place.
+in half the time; the receiver puts the finer one in its place. What the receiver holds of a former
+call counts as a reference (`receiver_holds`).
 
 A reference that is wished for is paid for like one of a new scene: a receiver that wishes for more
 than two minutes' worth in one gets no more, for the LR stream has to live as well.
@@ -39,14 +40,10 @@ from gemino.config import (
     Rung,
 )
 from gemino.frames import Frame, prepare
-from gemino.likeness import SCENE_CHANGE, Thumbnail, difference, thumbnail
+from gemino.likeness import NEW_POSE, SCENE_CHANGE, Thumbnail, difference, thumbnail
 from gemino.sampling import shrink
 from gemino.video.lr import LrEncoder
 from gemino.video.reference import PictureEncoder
-
-# Below this no reference is better than the one that is there: half of the camera's noise, half of
-# the codec's.
-_NOVEL = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +51,8 @@ class EncodedFrame:
     """What one frame became.
 
     index: counts frames from 0. lr: its LR picture. keyframe: whether that stands alone.
-    rung: how it was coded. reference: a new reference's bytes, or None.
+    rung: how it was coded. reference: a new reference's bytes, or None. reference_of: what
+    that shows, an earlier frame as a rule.
     """
 
     index: int
@@ -62,6 +60,7 @@ class EncodedFrame:
     keyframe: bool
     rung: Rung
     reference: bytes | None
+    reference_of: Thumbnail | None = None
 
 
 class Encoder:
@@ -87,6 +86,7 @@ class Encoder:
         self._to_code: deque[tuple[PictureEncoder, Frame]] = deque()
         self._executor = executor
         self._under_way: Future[bytes] | None = None
+        self._made_of: Thumbnail | None = None
 
     @property
     def rung(self) -> Rung:
@@ -116,6 +116,10 @@ class Encoder:
         """Send a reference with the next frame that may carry one."""
         self._references.wanted = True
 
+    def receiver_holds(self, seen: Thumbnail) -> None:
+        """Count the picture `seen` of a former call as a reference: the receiver has it already."""
+        self._references.hold(seen)
+
     def encode(self, frame: Frame, now: float, *, force_keyframe: bool = False) -> EncodedFrame:
         """Encode `frame`, uint8 [H, W, 3] RGB of any size, taken at `now` seconds.
 
@@ -128,7 +132,8 @@ class Encoder:
         coded = self._lr.encode(shrink(picture, rung.sampling), force_keyframe=force_keyframe)
         reference = self._reference(picture, now)
         index, self._index = self._index, self._index + 1
-        return EncodedFrame(index, coded.data, coded.keyframe, self.rung, reference)
+        seen = None if reference is None else self._made_of
+        return EncodedFrame(index, coded.data, coded.keyframe, self.rung, reference, seen)
 
     def _aimed(self, picture: Frame, now: float) -> Rung:
         """The rung that is asked for, with its fovea on the face."""
@@ -140,7 +145,9 @@ class Encoder:
     def _reference(self, picture: Frame, now: float) -> bytes | None:
         busy = self._under_way is not None or bool(self._to_code)
         # Watched on every frame: a cut is seen only between neighbours.
-        if self._references.due(thumbnail(picture), now, busy=busy):
+        seen = thumbnail(picture)
+        if self._references.due(seen, now, busy=busy):
+            self._made_of = seen
             if self._coarse is not None:
                 self._to_code.append((self._coarse, picture))
             self._to_code.append((self._pictures, picture))
@@ -192,6 +199,10 @@ class _ReferenceSchedule:
         self._scene_sent_at: float | None = None
         self._now = 0.0
 
+    def hold(self, seen: Thumbnail) -> None:
+        """The receiver has a picture like `seen`."""
+        self._held.append(seen)
+
     def pay_at_most(self, kbps: float) -> None:
         """Another budget, for the minute that has been as well."""
         self._minute_bytes = kbps * 125 * REFERENCE_AMORTISATION_S
@@ -209,7 +220,7 @@ class _ReferenceSchedule:
         self._scene_changed = unlike > SCENE_CHANGE and (cut or self._scene_changed)
         # One more would push out one of the same minute.
         room = sum(held for *_, held in self._paid) < REFERENCES_HELD
-        novel = unlike > _NOVEL and room and spent + self._price <= self._minute_bytes
+        novel = unlike > NEW_POSE and room and spent + self._price <= self._minute_bytes
         # A new scene may cost a minute's worth more, but no more: some clips are all cuts.
         affordable = not self._minute_bytes or spent <= 2 * self._minute_bytes
         cut = self._scene_changed and affordable

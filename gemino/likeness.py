@@ -29,7 +29,10 @@ SAME_SCENE = 28.0
 but for takes of one person in one place."""
 SAME_PICTURE = 2.0
 """Up to here two references are one picture, coded twice: a coarse and a fine coding of the first
-pictures of seven clips are 0.5 to 1.6 apart. What a sender takes for another pose is 3 at least."""
+pictures of seven clips are 0.5 to 1.6 apart."""
+NEW_POSE = 3.0
+"""From here on a picture is worth a reference of its own; below, none is better than the one there
+is: half of it is the camera's noise, half the codec's."""
 Thumbnail = NDArray[np.float32]
 
 

@@ -17,6 +17,7 @@ from gemino.call.sources import ClipSource
 from gemino.errors import MediaError
 from gemino.frames import Frame, resize
 from gemino.gallery import MAX_ITEM_BYTES, Gallery
+from gemino.likeness import thumbnail
 from gemino.video.reference import encode_picture
 from gemino.wire import Message, ReferenceChunk, ReferenceHave, ReferenceOffer
 from test_call import make_clip, pair
@@ -140,44 +141,80 @@ def converse(sender: ReferenceSender, receiver: ReferenceReceiver) -> list[Messa
     return said
 
 
-def test_a_reference_of_a_former_call_is_not_sent_again(gallery: Gallery) -> None:
+def offer(data: bytes) -> ReferenceOffer:
+    return ReferenceOffer(hashlib.sha256(data).digest(), len(data))
+
+
+def test_a_reference_of_a_former_call_is_used_without_being_sent(gallery: Gallery) -> None:
     held, other, new = bytes(5000), b"x" * 5000, b"y" * 3000
     kept = Received(gallery)
     kept.put(held)
     sender, receiver = ReferenceSender(500.0), ReferenceReceiver(100_000, kept)
-    sender.hope(other)
-    sender.hope(held)
+    assert receiver.receive(offer(other)) == []
+    assert receiver.receive(offer(held)) == [ReferenceHave(offer(held).sha256)]
     sender.send(new)
     said = converse(sender, receiver)
     assert sum(len(one.data) for one in said if isinstance(one, ReferenceChunk)) == len(new)
     assert [receiver.take() for _ in range(3)] == [held, new, None]
-    assert (sender.spared, sender.acknowledged) == (1, 1)
-    assert gallery.get(RECEIVED, hashlib.sha256(new).digest()) == new  # for the next call
+    assert gallery.get(RECEIVED, offer(new).sha256) == new  # for the next call
 
 
-def test_without_a_gallery_hopes_are_in_vain_and_cost_nothing() -> None:
-    sender, receiver = ReferenceSender(500.0), ReferenceReceiver(100_000)
-    sender.hope(bytes(5000))
-    said = converse(sender, receiver)
-    assert len(said) == 1
-    sender.receive(ReferenceHave(bytes(32)))
-    assert (sender.spared, receiver.take()) == (0, None)
-    sender.send(b"new")
-    converse(sender, receiver)
-    assert receiver.take() == b"new"
+def test_without_a_gallery_nothing_is_held() -> None:
+    receiver = ReferenceReceiver(100_000)
+    assert receiver.receive(offer(bytes(5000))) == []
+    assert receiver.take() is None
 
 
-def test_an_album_offers_what_is_like_the_first_picture(gallery: Gallery) -> None:
-    album = Album(gallery)
+@pytest.fixture
+def album(gallery: Gallery) -> Album:
+    """Of a call after one that sent references of the scenes 1 and 2."""
+    former = Album(gallery)
     for seed in (1, 2):
-        album.keep(encode_picture(scene(seed), 4000))
+        former.keep(encode_picture(scene(seed), 4000))
+        former.keep(encode_picture(scene(seed), 2000))  # a coarse one, which need not be offered
     gallery.put(SENT, b"\x01 no picture")
-    later = Album(gallery)
-    assert later.like(scene(1), 256) == []  # before `open`
-    later.open()
-    shifted = np.roll(scene(1), 2, 1)
-    assert later.like(shifted, 256) == [encode_picture(scene(1), 4000)]
-    assert later.like(scene(3), 256) == []
+    album = Album(gallery)
+    album.open()
+    return album
+
+
+def test_an_album_offers_what_is_like_the_first_picture(album: Album, gallery: Gallery) -> None:
+    album.begin(np.roll(scene(1), 2, 1), 256)
+    album.begin(scene(2), 256)  # is not the first any more
+    assert album.offers(0.0) == [offer(encode_picture(scene(1), 4000))]
+    assert album.offers(0.1) == []
+    for unlike in (scene(3), scene(1)):  # nothing alike, and not looked through
+        other = Album(gallery)
+        other.begin(unlike, 256)
+        assert other.offers(0.0) == []
+        assert not other.waits(0.0)
+
+
+def test_what_the_other_side_holds_spares_references_of_the_same_pose(album: Album) -> None:
+    album.begin(scene(1), 256)
+    (offered,) = album.offers(10.0)
+    assert album.waits(10.1)
+    assert album.answered(ReferenceHave(bytes(32))) is None
+    assert album.waits(10.1)
+    seen = album.answered(ReferenceHave(offered.sha256))
+    assert seen is not None
+    assert not album.waits(10.1)
+    assert album.spares(thumbnail(scene(1)))
+    assert not album.spares(thumbnail(scene(2)))
+    assert album.answered(ReferenceHave(offered.sha256)) is None  # said before
+
+
+def test_no_answer_is_waited_for_long(album: Album) -> None:
+    album.begin(scene(1), 256)
+    assert album.offers(10.0)
+    assert not album.waits(10.5)
+    assert not album.spares(thumbnail(scene(1)))
+
+
+def test_only_an_answer_that_may_spare_references_is_waited_for(album: Album) -> None:
+    album.begin(np.roll(scene(1), 3, 1), 256)
+    assert album.offers(0.0)
+    assert not album.waits(0.0)
 
 
 def test_a_gallery_that_cannot_be_written_warns_once(
@@ -197,16 +234,19 @@ async def test_the_second_call_begins_with_what_the_first_one_left(
 ) -> None:
     clip, key = make_clip(tmp_path / "clip.mkv", 20), tmp_path / "key"
     mine, theirs = Gallery(tmp_path / "mine", key), Gallery(tmp_path / "theirs", key)
-    spared = []
+    sent, held = [], []
     for number in range(2):
         output = tmp_path / f"{number}.mp4"
         sends = {"source": ClipSource(clip), "gallery": mine}
         async with pair(monkeypatch, sends, {"output": output, "gallery": theirs}) as peers:
             await run_both(*peers)
             assert peers[0].outgoing is not None
-            spared.append(peers[0].outgoing._references.spared)
-    assert spared[0] == 0
-    assert spared[1] >= 1
+            sent.append(peers[0].outgoing.counters.reference_bytes)
+            assert peers[1].incoming is not None
+            held.append(peers[1].incoming.counters.references)
+    assert sent[0] > 0
+    assert sent[1] == 0
+    assert min(held) > 0
     assert {item.kind for item in mine.items()} == {SENT}
     assert {item.kind for item in theirs.items()} == {RECEIVED}
 

@@ -22,7 +22,7 @@ from gemino.call.stats import Counters
 from gemino.call.tracks import SourceFrame, VideoTrack
 from gemino.config import EncoderConfig, LrCodec, first_reference_bytes
 from gemino.errors import CallError, GeminoError
-from gemino.frames import Frame, letterbox, resize
+from gemino.frames import letterbox, resize
 from gemino.wire import (
     AdapterAnswer,
     KeyframeWish,
@@ -30,6 +30,7 @@ from gemino.wire import (
     Message,
     ReferenceAck,
     ReferenceHave,
+    ReferenceOffer,
     ReferenceWish,
     Stats,
 )
@@ -37,8 +38,6 @@ from gemino.zoo import find
 
 logger = logging.getLogger(__name__)
 
-_CAPTURE_TIME_EVERY_S = 2.0
-"""Also what keeps the other peer from taking a still camera for a dead one."""
 _GRACE_S = 0.3
 """After the last frame: time for packets that must be sent again."""
 
@@ -70,7 +69,6 @@ class Outgoing:
         lent, pace_kbps = options.lends, budget.reference_kbps
         self._lent = None if lent is None else AdapterSender(lent, pace_kbps)
         self._album = None if options.gallery is None else Album(options.gallery)
-        self._hopes = self._album is not None
         self.shown = Showing(
             feed,
             self._pictures.encode,
@@ -84,7 +82,6 @@ class Outgoing:
         self.video.watch = self._show_self
         self.sound = Speaking(feed, media.sound.settings(media.kbps), options.listeners)
         self._ended_at: float | None = None
-        self._told_at: float | None = None
         self._told_state = MediaState(sends_picture=True, sends_sound=True)
         self._reported = (0, 0)
         self._sends_references = True
@@ -202,8 +199,8 @@ class Outgoing:
         if self._album is not None:
             self._album.open()
         first = self.shown.feed.pictures.peek()
-        if first is not None:
-            self._hope(first.frame)
+        if first is not None and self._album is not None:
+            self._album.begin(first.frame, self._media.size_px)
         if first is not None and isinstance(self._pictures, PictureSender):
             self._pictures.prime(first.frame)
 
@@ -220,13 +217,10 @@ class Outgoing:
         counters = self.counters
         counters.audio_bytes = self.sound.payload_bytes
         counters.frames_dropped = self.video.dropped
-        made = self._pictures.take_references()
-        for reference in made if self._sends_references else ():
-            self._references.send(reference)
-            if self._album is not None:
-                self._album.keep(reference)
-            counters.reference_at = now
-        messages = self._references.messages(now)
+        messages: list[Message] = []
+        if self._sends_references:
+            messages += self._new_references(now)
+        messages += self._references.messages(now)
         counters.reference_bytes = self._references.bytes_sent
         if self._lent is not None and self._sends_references:
             messages += self._lent.messages(now, idle=self._references.idle)
@@ -237,12 +231,16 @@ class Outgoing:
             if self._lent is not None:
                 self._lent.pace_kbps = budget.reference_kbps
             self._pictures.set_rung(budget.rung)
-        return messages + self._times(now) + self._state()
+        return [*messages, *self.shown.times(now), *self.sound.time(), *self._state()]
 
     def receive(self, message: Message) -> None:
         """Take what the other peer says about our stream; raises WireError."""
         if isinstance(message, ReferenceAck | ReferenceHave):
             self._references.receive(message)
+        if isinstance(message, ReferenceHave) and self._album is not None:
+            seen = self._album.answered(message)
+            if seen is not None:
+                self._pictures.receiver_holds(seen)
         elif isinstance(message, AdapterAnswer) and self._lent is not None:
             self._lent.receive(message)
         elif isinstance(message, ReferenceWish):
@@ -268,20 +266,29 @@ class Outgoing:
         self.shown.close()
         self._pictures.close()
 
-    def _hope(self, first: Frame) -> None:
-        """Offer what former calls have of a picture like the first, before any other reference."""
-        if self._album is not None and self._hopes:
-            for reference in self._album.like(first, self._media.size_px):
-                self._references.hope(reference)
-        self._hopes = False
+    def _new_references(self, now: float) -> list[ReferenceOffer]:
+        """Have what was made sent, but for what a former call spares; returns offers of those."""
+        album = self._album
+        offers = [] if album is None else album.offers(now)
+        if album is not None and album.waits(now):
+            return offers
+        for reference, seen in self._pictures.take_references():
+            if album is not None and album.spares(seen):
+                continue
+            self._references.send(reference)
+            self.counters.references += 1
+            if album is not None:
+                album.keep(reference)
+            self.counters.reference_at = now
+        return offers
 
     def _show_self(self, frame: SourceFrame) -> None:
         picture, size_px = frame.frame, self._media.size_px
         if self.shown.desktop is not None:
             self.shown.desktop.kbps = self._adaptation.kbps
             picture = resize(letterbox(picture), size_px) if self._displays else picture
-        elif self._hopes:
-            self._hope(picture)
+        elif self._album is not None:
+            self._album.begin(picture, size_px)
         for display in self._displays:
             display.show_self(picture, self.clock.start_s + frame.time_s)
 
@@ -293,11 +300,3 @@ class Outgoing:
             return []
         self._told_state = state
         return [state]
-
-    def _times(self, now: float) -> list[Message]:
-        messages: list[Message] = []
-        is_due = self._told_at is None or now - self._told_at >= _CAPTURE_TIME_EVERY_S
-        if is_due and (captured := self.shown.captured()) is not None:
-            messages.append(captured)
-            self._told_at = now
-        return [*messages, *self.sound.time()]

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 
+from gemino.call.sender import Made
 from gemino.call.stats import Counters
 from gemino.config import LadderSteps, Rung
 from gemino.frames import Frame, resize
+from gemino.likeness import Thumbnail
 from gemino.video.lr import LrEncoder
 
 _STEPS: LadderSteps = (
@@ -63,9 +65,12 @@ class PlainPictures:
         )
         return picture.data
 
-    def take_references(self) -> list[bytes]:
+    def take_references(self) -> list[Made]:
         """None, ever."""
         return []
+
+    def receiver_holds(self, seen: Thumbnail) -> None:
+        """A plain peer holds none."""
 
     def set_rung(self, rung: Rung) -> None:
         """Change the stream from the next frame on."""

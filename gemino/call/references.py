@@ -11,7 +11,6 @@ Rules that always hold:
 - Where acknowledgements come late, because what we send queues somewhere, the pace falls to an
   eighth at the least: what is spent on references must not hold up the stream.
 - A receiver that holds the offered hash says so (`ReferenceHave`) and nothing is sent.
-- References of former calls are hoped for: their hashes are offered, and nothing of them is sent.
 - The receiver's memory is bounded by `max_bytes` for what is under way and `GALLERY` references.
 
 No socket and no clock: `now` (seconds, monotonic) is an argument.
@@ -67,23 +66,19 @@ class _Ease:
 class ReferenceSender:
     """Sends one reference at a time.
 
-    pace_kbps: how fast chunks may leave; may be changed at any time. spared: references hoped for
-    that the receiver holds.
+    pace_kbps: how fast chunks may leave; may be changed at any time.
     """
 
     def __init__(self, pace_kbps: float) -> None:
         self.pace_kbps = pace_kbps
         self.bytes_sent = 0
         self.acknowledged = 0
-        self.spared = 0
         self._offer: ReferenceOffer | None = None
         self._offered = False
         self._data = b""
         self._sent = 0
         self._acked = 0
         self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
-        self._hopes: list[ReferenceOffer] = []
-        self._hoped: set[bytes] = set()
         self._allowance = float(_BURST_BYTES)
         self._ease = _Ease()
         self._left_at: dict[int, float] = {}  # where a chunk ends, and when it left
@@ -105,11 +100,6 @@ class ReferenceSender:
         else:
             self._waiting.append(data)
 
-    def hope(self, data: bytes) -> None:
-        """Have `data` used if the receiver holds it, and not sent; before the first `send`."""
-        self._hopes.append(ReferenceOffer(hashlib.sha256(data).digest(), len(data)))
-        self._hoped.add(self._hopes[-1].sha256)
-
     def _begin(self, data: bytes) -> None:
         self._offer = ReferenceOffer(hashlib.sha256(data).digest(), len(data))
         self._offered = False
@@ -123,8 +113,6 @@ class ReferenceSender:
         burst = max(self._ease.share * _BURST_BYTES, MAX_CHUNK_BYTES)
         self._allowance = min(self._allowance + earned, burst)
         messages: list[Message] = []
-        messages += self._hopes
-        self._hopes = []
         if self._offer is None:
             return messages
         if not self._offered:
@@ -149,9 +137,6 @@ class ReferenceSender:
 
         Raises WireError for an acknowledgement of bytes that were never sent.
         """
-        if isinstance(message, ReferenceHave) and message.sha256 in self._hoped:
-            self._hoped.remove(message.sha256)
-            self.spared += 1
         if self._offer is None:
             return
         if isinstance(message, ReferenceHave):

@@ -14,6 +14,10 @@ from gemino.call.stats import Counters
 from gemino.config import EncoderConfig, Rung
 from gemino.encoder import EncodedFrame, Encoder
 from gemino.frames import Frame
+from gemino.likeness import Thumbnail
+
+Made = tuple[bytes, Thumbnail]
+"""A coded reference, and what it shows."""
 
 
 class PictureSender:
@@ -30,11 +34,12 @@ class PictureSender:
         self._counters = counters
         self._clock = clock
         self._lock = threading.Lock()
-        self._references: list[bytes] = []
+        self._references: list[Made] = []
         self._rung: Rung | None = None
         self._cost: tuple[int, float] | None = None
         self._keyframe = False
         self._wants_reference = False
+        self._held: list[Thumbnail] = []
         self._primed: EncodedFrame | None = None
         self._count_rung(config.rung)
 
@@ -68,7 +73,7 @@ class PictureSender:
         self._count_rung(encoded.rung)
         return encoded.lr
 
-    def take_references(self) -> list[bytes]:
+    def take_references(self) -> list[Made]:
         """The references that have been made since the last call."""
         with self._lock:
             references, self._references = self._references, []
@@ -98,6 +103,11 @@ class PictureSender:
         with self._lock:
             self._wants_reference = True
 
+    def receiver_holds(self, seen: Thumbnail) -> None:
+        """Take it into account that the receiver has a picture like `seen` from a former call."""
+        with self._lock:
+            self._held.append(seen)
+
     def _count_rung(self, rung: Rung) -> None:
         self._counters.lr_px, self._counters.lr_codec = rung.size_px, rung.codec
 
@@ -106,20 +116,22 @@ class PictureSender:
             rung, self._rung = self._rung, None
             cost, self._cost = self._cost, None
             wants_reference, self._wants_reference = self._wants_reference, False
+            held, self._held = self._held, []
             force_keyframe = force_keyframe or self._keyframe
             self._keyframe = False
         if rung is not None:
             self._encoder.set_rung(rung)
         if cost is not None:
             self._encoder.pay_for_references(*cost)
+        for seen in held:
+            self._encoder.receiver_holds(seen)
         if wants_reference:
             self._encoder.request_reference()
         started = self._clock()
         encoded = self._encoder.encode(frame, time_s, force_keyframe=force_keyframe)
         self._counters.frames_coded += 1
         self._counters.coding_ms.add((self._clock() - started) * 1000)
-        if encoded.reference is not None:
+        if encoded.reference is not None and encoded.reference_of is not None:
             with self._lock:
-                self._references.append(encoded.reference)
-            self._counters.references += 1
+                self._references.append((encoded.reference, encoded.reference_of))
         return encoded

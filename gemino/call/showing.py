@@ -17,6 +17,9 @@ from gemino.config import LrCodec
 from gemino.errors import CallError, GeminoError
 from gemino.wire import CaptureTime
 
+_CAPTURE_TIME_EVERY_S = 2.0
+"""Also what keeps the other peer from taking a still camera for a dead one."""
+
 
 class Showing:
     """The video track and its encoder slot; no `async`. feed: ours to close.
@@ -50,6 +53,7 @@ class Showing:
         self._lr = LrSlot(encode, codec)
         self._sender: RTCRtpSender | None = None
         self._offset: int | None = None
+        self._told_at: float | None = None
 
     @property
     def codec(self) -> LrCodec:
@@ -115,8 +119,17 @@ class Showing:
         if before is not None:
             before.close()
 
-    def captured(self) -> CaptureTime | None:
-        """When the latest picture was taken; None before that is known."""
+    def times(self, now: float) -> list[CaptureTime]:
+        """When the latest picture was taken: said now and then, as soon as it is known."""
+        if self._told_at is not None and now - self._told_at < _CAPTURE_TIME_EVERY_S:
+            return []
+        captured = self._captured()
+        if captured is None:
+            return []
+        self._told_at = now
+        return [captured]
+
+    def _captured(self) -> CaptureTime | None:
         offset, latest = self.timestamp_offset(), self.track.latest
         if offset is None or latest is None:
             return None
