@@ -89,7 +89,7 @@ class Album:
     def begin(self, first: Frame, size_px: int) -> None:
         """Choose what to offer in a call of `size_px` that begins with `first`, any size; once.
 
-        None of another scene, and of one picture its finest coding alone. The likest comes last: the
+        None of another scene, and of one picture only its finest coding. The likest comes last: the
         other side then takes it for the newest.
         """
         if self._begun:
