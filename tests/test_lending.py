@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemino.adapters import Size, to_bytes
+from gemino.call.incoming import Incoming
 from gemino.call.lending import ADAPTER, PART, AdapterReceiver, AdapterSender, GalleryShelf
+from gemino.call.options import MediaOptions, PeerOptions
 from gemino.errors import WireError
 from gemino.gallery import Gallery
 from gemino.wire import MAX_CHUNK_BYTES, AdapterAnswer, AdapterChunk, AdapterOffer, Message, parse
+from tiny_model import write_tiny_model
 
 BASE = "ab" * 32
 TICK_S = 0.02
@@ -105,6 +108,23 @@ def test_what_was_cut_off_goes_on_in_the_next_call(tmp_path: Path) -> None:
     gallery.forget(item)  # as `gemino gallery forget` does
     said = lend(AdapterSender(data, 16.0), AdapterReceiver(BASE, kept), 0.1)
     assert said[1] == AdapterAnswer(0, wanted=True)
+
+
+def test_a_call_that_ends_early_keeps_what_came_for_the_next(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    base = write_tiny_model(model).sha256
+    data = adapter(base_sha256=base)
+    gallery, _ = shelf(tmp_path)
+    media = MediaOptions(size_px=256, model=str(model), runtime="classical")
+    options = PeerOptions("room", "", media, output=tmp_path / "shown.mp4", gallery=gallery)
+    offer = AdapterOffer(hashlib.sha256(data).digest(), bytes.fromhex(base), len(data))
+    for already in (0, 1_000):
+        incoming = Incoming(options)
+        assert incoming.receive(offer) == [AdapterAnswer(already, wanted=True)]
+        incoming.receive(AdapterChunk(already, data[already : already + 1_000]))
+        incoming.close()
+        (item,) = gallery.items()
+        assert (item.kind, item.size_bytes) == (PART, 32 + already + 1_000)
 
 
 def test_an_adapter_for_other_weights_is_not_sent() -> None:

@@ -185,6 +185,8 @@ class Incoming:
         self.viewer.close()
         self._place_plain_sound(math.inf)  # nobody will tell any more
         self._hearing.close(time.monotonic())
+        if self._lent is not None:
+            self._lent.close()
         if self._lips is not None:
             self._lips.close()
         if self.recorder is not None:
