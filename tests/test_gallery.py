@@ -5,21 +5,25 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gemino.call.album import RECEIVED, SENT, Album, Received
+from gemino.call.options import MediaOptions, PeerOptions
+from gemino.call.outgoing import Outgoing
 from gemino.call.peer import Peer
 from gemino.call.references import ReferenceReceiver, ReferenceSender
-from gemino.call.sources import ClipSource
+from gemino.call.sources import ClipSource, PatternSource
+from gemino.config import REFERENCES_HELD
 from gemino.errors import MediaError
 from gemino.frames import Frame, resize
 from gemino.gallery import MAX_ITEM_BYTES, Gallery
 from gemino.likeness import thumbnail
 from gemino.video.reference import encode_picture
-from gemino.wire import Message, ReferenceChunk, ReferenceHave, ReferenceOffer
+from gemino.wire import Message, ReferenceChunk, ReferenceHave, ReferenceOffer, ReferenceWish
 from test_call import make_clip, pair
 
 
@@ -202,6 +206,46 @@ def test_what_the_other_side_holds_spares_references_of_the_same_pose(album: Alb
     assert album.spares(thumbnail(scene(1)))
     assert not album.spares(thumbnail(scene(2)))
     assert album.answered(ReferenceHave(offered.sha256)) is None  # said before
+
+
+def test_what_newer_references_have_pushed_out_is_not_spared_any_more(album: Album) -> None:
+    album.begin(scene(1), 256)
+    (offered,) = album.offers(0.0)
+    album.answered(ReferenceHave(offered.sha256))
+    for number in range(REFERENCES_HELD):
+        assert album.spares(thumbnail(scene(1)))
+        album.keep(bytes([number]))
+    assert not album.spares(thumbnail(scene(1)))
+
+
+def test_a_receiver_that_wishes_for_a_reference_gets_one(gallery: Gallery) -> None:
+    media = MediaOptions(size_px=256, model=None)
+    feed = PatternSource().open(256, media.kbps, None)
+    first = feed.pictures.peek()
+    assert first is not None
+    Album(gallery).keep(encode_picture(first.frame, 12_000))
+    options = PeerOptions("room", "", media, source=PatternSource(), gallery=gallery)
+    outgoing = Outgoing(options, feed)
+    try:
+        outgoing.prime()
+        (offered,) = offers_of(outgoing, first.frame, 0.0)
+        outgoing.receive(ReferenceHave(offered.sha256))
+        assert offers_of(outgoing, first.frame, 1.0) == []
+        outgoing.receive(ReferenceWish())
+        assert len(offers_of(outgoing, first.frame, 4.0)) == 1
+    finally:
+        outgoing.close()
+
+
+def offers_of(outgoing: Outgoing, frame: Frame, now: float) -> list[ReferenceOffer]:
+    """Those that come with the next second of `frame`; references are coded in a thread."""
+    offers = []
+    for tick in range(30):
+        at = now + tick / 30
+        outgoing._pictures.encode(frame, at, False)
+        offers += [one for one in outgoing.messages(at) if isinstance(one, ReferenceOffer)]
+        time.sleep(0.01)
+    return offers
 
 
 def test_no_answer_is_waited_for_long(album: Album) -> None:

@@ -8,9 +8,11 @@ answer may come soon, and may be that no other reference is needed, none is sent
 
 import hashlib
 import logging
+from collections import deque
 from dataclasses import dataclass
 
 from gemino.call.references import Kept
+from gemino.config import REFERENCES_HELD
 from gemino.errors import CodecError, MediaError
 from gemino.frames import Frame, prepare
 from gemino.gallery import Gallery
@@ -70,7 +72,8 @@ class Album:
         self._begun = False
         self._to_offer: list[Former] = []
         self._offered: dict[bytes, Former] = {}
-        self._held: list[Thumbnail] = []
+        # What the other side holds, the oldest first; None for what this call has sent it.
+        self._held: deque[Thumbnail | None] = deque(maxlen=REFERENCES_HELD)
         self._until = 0.0
         self._warned = False
 
@@ -132,10 +135,16 @@ class Album:
 
     def spares(self, seen: Thumbnail) -> bool:
         """Whether the other side has one that shows as much as one of `seen` would."""
-        return any(difference(seen, held) <= NEW_POSE for held in self._held)
+        former = (held for held in self._held if held is not None)
+        return any(difference(seen, held) <= NEW_POSE for held in former)
+
+    def wished(self) -> None:
+        """The other side wishes for a reference: those of former calls are not what it needs."""
+        self._held.clear()
 
     def keep(self, reference: bytes) -> None:
-        """Keep a reference that is sent."""
+        """Keep a reference that is sent, which may push an older one out at the other side."""
+        self._held.append(None)
         try:
             self._gallery.put(SENT, reference)
         except MediaError as error:

@@ -244,6 +244,8 @@ class Outgoing:
         elif isinstance(message, AdapterAnswer) and self._lent is not None:
             self._lent.receive(message)
         elif isinstance(message, ReferenceWish):
+            if self._album is not None:
+                self._album.wished()
             self._pictures.request_reference()
         elif isinstance(message, KeyframeWish):
             (self.shown.desktop or self._pictures).request_keyframe()
