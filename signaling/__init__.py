@@ -6,6 +6,14 @@
 from signaling.access import Access
 from signaling.ice import IceServers
 from signaling.limits import Limits, Refused
-from signaling.server import SignalingServer, StartError
+from signaling.server import SignalingServer, StartError, cannot_listen
 
-__all__ = ["Access", "IceServers", "Limits", "Refused", "SignalingServer", "StartError"]
+__all__ = [
+    "Access",
+    "IceServers",
+    "Limits",
+    "Refused",
+    "SignalingServer",
+    "StartError",
+    "cannot_listen",
+]

@@ -1,7 +1,10 @@
 """The HTTP server around `switchboard`: listening, TLS, the three paths, and an orderly end."""
 
 import asyncio
+import errno
 import logging
+import os
+import socket
 import ssl
 import time
 from types import TracebackType
@@ -29,6 +32,18 @@ _WRITE_BUFFER_BYTES = 16 * 1024
 
 class StartError(OSError):
     """The server cannot listen where, or as, it was told to."""
+
+
+def cannot_listen(host: str, port: int, error: OSError | OverflowError) -> str:
+    """One line: that nobody can listen on `port` of `host`, why, and what to do about it."""
+    what = f"cannot listen on {host}:{port}"
+    if isinstance(error, OverflowError):
+        return f"{what}: choose a port of at most 65535, or 0 for a free one"
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return f"{what}: this machine has no such address; 0.0.0.0 is all that it has of IPv4"
+    # asyncio's own words repeat the address.
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return f"{what}: {reason}; choose another port, or 0 for a free one"
 
 
 def max_connections(limits: Limits) -> int:
@@ -90,11 +105,7 @@ class SignalingServer:
             )
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
-            reason = getattr(error, "strerror", None) or error
-            raise StartError(
-                f"cannot listen on {self.host}:{self.port}: {reason};"
-                " choose another port, or 0 for a free one"
-            ) from None
+            raise StartError(cannot_listen(self.host, self.port, error)) from None
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def drain(self, seconds: float) -> None:

@@ -36,6 +36,8 @@ def test_help_shows_examples() -> None:
         (["--loopback", "no-such-clip.mp4"], "no-such-clip.mp4: no such file"),
         (["--loopback", str(SAMPLE), "-o", "movie.avi"], "name it .mp4"),
         (["--loopback", str(SAMPLE), "-o", "no-such-folder/x.mp4"], "there is no folder"),
+        (["--loopback", str(SAMPLE), "--stats", "no-such-folder/x"], "there is no folder"),
+        (["--listen", "--input", "no-such-clip.mp4"], "error: no-such-clip.mp4: no such file"),
         (["--loopback", str(SAMPLE), "--kbps", "2"], "kbps must be in 5..1000"),
         (["--loopback", str(SAMPLE), "--size", "300"], "size must be one of 256, 512, 768, 1024"),
         (["--peer", "room", "--input", str(SAMPLE)], "--peer needs --server"),
@@ -56,7 +58,8 @@ def test_help_shows_examples() -> None:
         (["--no-such-option"], "No such option: --no-such-option"),
     ],
     ids=[
-        *("nothing", "no clip", "kind", "folder", "kbps", "size", "server", "two servers"),
+        *("nothing", "no clip", "kind", "folder", "stats", "no input", "kbps", "size"),
+        *("server", "two servers"),
         *("two ways", "two sources", "screen too", "loopback's source", "loop", "camera"),
         *(
             "token",

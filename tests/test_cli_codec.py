@@ -208,12 +208,12 @@ def test_a_broken_gem_file_is_decoded_as_far_as_it_goes(encoded: Path, tmp_path:
 
 def test_outputs_that_cannot_be_are_one_line(clip: Path, encoded: Path, tmp_path: Path) -> None:
     for done, says in [
-        (gemino("encode", clip, "-o", tmp_path / "no" / "a.gem", "--model", "none"), "no such f"),
+        (gemino("encode", clip, "-o", tmp_path / "no" / "a.gem", "--model", "none"), "make it"),
         (gemino("encode", clip, "-o", clip, "--model", "none"), "is the input"),
         (gemino("encode", clip, "-o", tmp_path / "a.mp4", "--model", "none"), "name it .gem"),
         (gemino("encode", clip, "-o", tmp_path / "a.gem", *VP8_FOVEA), "--fovea is for AV1"),
-        (gemino("decode", encoded, "-o", tmp_path / "a.avi", "--model", "none"), ".mp4 or .mkv"),
-        (gemino("decode", encoded, "-o", tmp_path / "no" / "a.mp4", "--model", "none"), "written"),
+        (gemino("decode", encoded, "-o", tmp_path / "a.avi", "--model", "none"), "name it .mp4"),
+        (gemino("decode", encoded, "-o", tmp_path / "no" / "a.mp4", "--model", "none"), "make it"),
         (gemino("decode", tmp_path / "no.gem", "-o", tmp_path / "a.mp4"), "no such file"),
         (gemino("encode", clip, "-o", tmp_path, "--model", "none"), "directory"),
     ]:

@@ -175,13 +175,14 @@ async def test_a_client_waits_for_a_server_that_starts_late() -> None:
         await ann.close()
 
 
-async def test_a_client_gives_up_with_one_clear_line() -> None:
+async def test_a_client_gives_up_with_one_clear_line(caplog: pytest.LogCaptureFixture) -> None:
     url = f"ws://127.0.0.1:{free_port()}/ws"
     with pytest.raises(
         SignalingUnreachable, match=f"cannot reach the signaling server at {url}: "
     ) as error:
         await SignalingClient(url, "r", patience_s=0.3).connect()
     assert "\n" not in str(error.value)
+    assert caplog.messages == [f"cannot reach the signaling server at {url} yet; trying for 0.3 s"]
 
 
 async def test_a_client_does_not_insist_where_it_cannot_help() -> None:

@@ -401,7 +401,9 @@ async def test_the_command_asks_for_the_tokens_it_mints(
         (["--tls-cert", __file__], "test_signaling_server.py: no usable certificate and key"),
         (["token", "a b", "--token-secret", "x"], "argument room: 'a b': 1 to 64 letters"),
         (["token", "r"], "required: --token-secret"),
-        (["--host", "256.0.0.1"], "cannot listen on 256.0.0.1:8765: "),
+        (["--host", "256.0.0.1"], "cannot listen on 256.0.0.1:8765: this machine has no such"),
+        (["--host", "203.0.113.9"], "cannot listen on 203.0.113.9:8765: this machine has no such"),
+        (["--port", "65536"], "cannot listen on 127.0.0.1:65536: choose a port of at most 65535"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(

@@ -194,6 +194,11 @@ class SignalingClient:
                         f"cannot reach the signaling server at {self.url}: {reason};"
                         " see that it runs there (gemino signal, or --listen)"
                     ) from None
+                if self._rejoin is None and delay_s == _FIRST_DELAY_S:
+                    logger.warning(
+                        "cannot reach the signaling server at %s yet; trying for %g s",
+                        *(self.url, self._patience_s),
+                    )
             # Not all clients of a server that was started anew at the same moment.
             await asyncio.sleep(delay_s * random.uniform(0.75, 1.0))
             delay_s = min(2 * delay_s, _MAX_DELAY_S)

@@ -27,6 +27,12 @@ def refuse_same(source: Path, output: Path) -> None:
         raise MediaError(f"{output}: is the input; write to another file")
 
 
+def check_folder(path: Path) -> None:
+    """Raise MediaError where there is no folder to write `path` into."""
+    if not path.parent.is_dir():
+        raise MediaError(f"{path}: there is no folder {path.parent}; make it first")
+
+
 def with_adapter(model: str, adapter: str | None) -> str:
     """The name of `model` with a personal adapter, where one is given."""
     if adapter is None:

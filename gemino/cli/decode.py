@@ -8,6 +8,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from gemino.cli.console import NO_MODEL, console, progress, refuse_same, with_adapter
+from gemino.cli.outputs import check_writable
 from gemino.container import (
     EndRecord,
     Header,
@@ -50,6 +51,7 @@ def decode(
     Example: gemino decode webcam.gem -o webcam.mkv
     """
     refuse_same(gem, output)
+    check_writable(output, (".mp4", ".mkv", ".nut"))
     if not gem.is_file():
         raise MediaError(f"{gem}: no such file")
     with gem.open("rb") as file:

@@ -10,7 +10,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from gemino.cli.console import NO_MODEL, console, progress, refuse_same, with_adapter
+from gemino.cli.console import (
+    NO_MODEL,
+    check_folder,
+    console,
+    progress,
+    refuse_same,
+    with_adapter,
+)
 from gemino.config import (
     MAX_KBPS,
     MIN_KBPS,
@@ -112,8 +119,7 @@ def encode(
     """
     info = probe(clip)
     refuse_same(clip, output)
-    if not output.parent.is_dir():
-        raise MediaError(f"{output}: cannot be written (no such folder)")
+    check_folder(output)
     if output.suffix.lower() in _VIDEO:
         raise MediaError(f"{output}: a .gem file is no video; name it .gem, and gemino decode it")
     if fovea and lr_codec != "av1":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from gemino.cli.console import check_folder
 from gemino.cli.outputs import check_writable
 from gemino.errors import CallError
 
@@ -62,9 +63,11 @@ class Figures:
     supervised: Annotated[bool, typer.Option(hidden=True)] = False
 
     def check(self) -> None:
-        """Raise MediaError for a recording that cannot be, before anything starts."""
+        """Raise MediaError for a file that cannot be, before anything starts."""
         if self.record_lossless is not None:
             check_writable(self.record_lossless, (".mkv", ".nut"))
+        if self.stats is not None:
+            check_folder(self.stats)
 
     def time_coded(self, source: "Source | None", *, loopback: bool) -> "Source | None":
         """`source`, its pictures with a time code where one is asked for; raises CallError."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from gemino.cli import sound
-from gemino.cli.console import refuse_same
+from gemino.cli.console import check_folder, refuse_same
 from gemino.errors import CallError, MediaError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Kept:
             )
         if self.record.suffix != ".mp4":
             raise MediaError(f"{self.record}: a call is recorded as .mp4; name it so")
-        _check_folder(self.record)
+        check_folder(self.record)
 
     def open_gallery(self) -> "Gallery | None":
         """The gallery that is asked for; raises MediaError where it cannot be used."""
@@ -116,12 +116,7 @@ def check_writable(path: Path, kinds: tuple[str, ...]) -> None:
     """Say now, not after the call, that a file cannot be written; raises MediaError."""
     if path.suffix not in kinds:
         raise MediaError(f"{path}: cannot write this kind of file; name it {kinds[0]}")
-    _check_folder(path)
-
-
-def _check_folder(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise MediaError(f"{path}: there is no folder {path.parent}; make it first")
+    check_folder(path)
 
 
 def check_apart(clip: Path | None, written: Sequence[Path | None]) -> None:

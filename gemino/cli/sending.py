@@ -69,11 +69,12 @@ class Sending:
         return self.camera == _LIST
 
     def source(self, loopback_clip: str | None) -> "Source | None":
-        """What a peer is to send; raises CallError where it is two things at once."""
+        """What a peer is to send; raises an error where it is two things at once, or not there."""
         from gemino.call.camera import CameraSource
         from gemino.call.desktop import DesktopSource
         from gemino.call.devices import check_camera
         from gemino.call.sources import ClipSource, PatternSource
+        from gemino.media.opening import regular_file
 
         named = (self.clip, self.camera, self.screen)
         sources = sum(one is not None for one in named) + self.test_pattern
@@ -89,6 +90,7 @@ class Sending:
             check_camera(self.camera)
             return CameraSource(self.camera)
         if self.clip is not None:
+            regular_file(self.clip)
             return ClipSource(self.clip, self.loop)
         if self.screen is not None:
             return DesktopSource(self.screen)

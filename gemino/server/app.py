@@ -21,6 +21,7 @@ from gemino.server.assets import INDEX, Asset, read_assets
 from gemino.server.messages import MAX_KBPS, MIN_KBPS
 from gemino.server.session import MAX_SDP_BYTES, Session
 from gemino.server.trip import Trip
+from signaling import cannot_listen
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +73,7 @@ class PageServer:
             await site.start()
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
-            raise CallError(
-                f"cannot listen on {place.host}:{place.port}:"
-                f" {getattr(error, 'strerror', None) or error}; choose another port, or 0"
-            ) from None
+            raise CallError(cannot_listen(place.host, place.port, error)) from None
         self.port = self._runner.addresses[0][1]
         return self
 
