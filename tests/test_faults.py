@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import aioice.ice
 import aiortc.clock
 import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection
 
 from gemino.call import candidates, conversation, link
 from gemino.call.candidates import Candidates
@@ -152,6 +153,26 @@ async def test_what_comes_in_place_of_a_description(
         await until(lambda: server._switchboard.gauges()["peers"] == 1)
         await say_in_room(server.url, *messages)
         assert said in str(await asked)
+
+
+async def test_a_description_that_leaves_aiortc_half_made_is_a_line_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG", link.__name__)
+    stranger = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    stranger.createDataChannel("gemino", negotiated=True, id=0)
+    stranger.addTransceiver("video")
+    await stranger.setLocalDescription(await stranger.createOffer())
+    lines = stranger.localDescription.sdp.splitlines(keepends=True)
+    await stranger.close()
+    sdp = "".join(line for line in lines if not line.startswith("m=video"))
+    async with SignalingServer() as server:
+        peer = make_peer(server.url, wait_s=30)
+        asked = asyncio.create_task(failure(peer))
+        await until(lambda: server._switchboard.gauges()["peers"] == 1)
+        await say_in_room(server.url, {"type": "offer", "sdp": sdp})
+        assert isinstance(await asked, CallError)
+    assert "cannot be closed in order" in caplog.text
 
 
 async def test_junk_and_a_second_description_in_mid_call_change_nothing(

@@ -39,6 +39,7 @@ from gemino.server.local_video import LocalEncoder
 from gemino.server.messages import MAX_KBPS, MIN_KBPS, Alive, Bye, Settings, parse
 from gemino.server.roundtrip import RoundTrip
 from gemino.server.running import serving
+from gemino.server.session import Session
 from gemino.server.windows import StreamRate, Window
 
 WEBCAM = Path(__file__).parent.parent / "samples" / "webcam.mp4"
@@ -119,6 +120,7 @@ def test_messages_of_the_page() -> None:
         settings(5),
         settings(401),
         settings("NaN"),
+        settings("9" * 400),  # no float is so large
         settings("true"),
         settings('"20"'),
         settings(20, "1"),
@@ -292,6 +294,32 @@ async def test_an_offer_that_is_none_is_refused(
 ) -> None:
     answered, _, _ = await ask(server, "POST", "/session", headers=own(server), data=body)
     assert answered == status
+
+
+@pytest.mark.parametrize("left_out", ["a=mid:0", "a=rtpmap:98 rtx/90000", "m=video"])
+async def test_an_offer_that_aiortc_stumbles_over_is_refused_and_closed(
+    server: PageServer, left_out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Session] = []
+    close = Session.close
+
+    async def noting(session: Session) -> None:
+        await close(session)
+        closed.append(session)
+
+    monkeypatch.setattr(Session, "close", noting)
+    page = RTCPeerConnection()
+    page.createDataChannel("page", negotiated=True, id=0)
+    page.addTransceiver("video")
+    page.addTransceiver("audio")
+    await page.setLocalDescription(await page.createOffer())
+    lines = page.localDescription.sdp.splitlines()
+    lines.remove(next(line for line in lines if line.startswith(left_out)))
+    body = json.dumps({"sdp": "\r\n".join([*lines, ""])})
+    answered, _, told = await ask(server, "POST", "/session", headers=own(server), data=body)
+    await page.close()
+    assert (answered, len(closed)) == (400, 1)
+    assert "the page" in json.loads(told)["error"]
 
 
 # ---- a page without a browser

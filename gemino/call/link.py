@@ -41,6 +41,14 @@ _LEFT = {"peer-lost": True, "peer-left": True, "peer-joined": False, "peer-rejoi
 OnMessage = Callable[[bytes | str], None]
 
 
+async def hang_up(connection: RTCPeerConnection) -> None:
+    """Close `connection`, as far as aiortc can: a strange description may leave it half made."""
+    try:
+        await connection.close()
+    except Exception:
+        logger.debug("a connection cannot be closed in order", exc_info=True)
+
+
 class Link:
     """The connection to the other peer, for one call.
 
@@ -181,7 +189,7 @@ class Link:
         """End the connection."""
         self.forget_signaling()
         if self._connection is not None:
-            await self._connection.close()
+            await hang_up(self._connection)
 
     def _open(self, signaling: SignalingClient, *, offers: bool) -> Candidates:
         ice = self._options.ice

@@ -13,10 +13,11 @@ from aiortc import (
     RTCRtpTransceiver,
     RTCSessionDescription,
 )
-from aiortc.exceptions import InvalidStateError, OperationError
+from aiortc.exceptions import InvalidStateError
 
 from gemino.call.candidates import Candidates
 from gemino.call.jitter import Packet, PictureBuffer
+from gemino.call.link import hang_up
 from gemino.call.payload import VideoTap, fill_encoder_slot
 from gemino.errors import CallError, WireError
 from gemino.server.local_video import LocalEncoder, NewestTrack
@@ -68,7 +69,9 @@ class Session:
             if self._tap is None:
                 raise WireError("the page offers no camera")
             await connection.setLocalDescription(await connection.createAnswer())
-        except (ValueError, InvalidStateError, OperationError, AssertionError) as error:
+        except WireError:
+            raise
+        except Exception as error:  # aiortc raises whatever an offer makes it stumble over
             raise WireError(f"the page's offer cannot be used: {error}") from error
         Candidates(connection, (), relay_only=False).filter_sources()
         return _for_cameras(connection.localDescription.sdp)
@@ -110,7 +113,7 @@ class Session:
         self._track.stop()
         if self._sound is not None:
             self._sound.stop()
-        await self._connection.close()
+        await hang_up(self._connection)
 
     async def _connect(self) -> None:
         deadline = time.monotonic() + _CONNECT_S
