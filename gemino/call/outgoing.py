@@ -20,7 +20,7 @@ from gemino.call.sources import Feed
 from gemino.call.speaking import Speaking
 from gemino.call.stats import Counters
 from gemino.call.tracks import SourceFrame, VideoTrack
-from gemino.config import EncoderConfig, LrCodec, first_reference_bytes
+from gemino.config import EncoderConfig, LrCodec, coarse_reference_bytes
 from gemino.errors import CallError, GeminoError
 from gemino.frames import letterbox, resize
 from gemino.wire import (
@@ -61,7 +61,7 @@ class Outgoing:
             fps=feed.fps,
             reference_max_bytes=budget.reference_max_bytes,
             reference_kbps=budget.reference_kbps,
-            first_reference_bytes=first_reference_bytes(media.size_px),
+            coarse_reference_bytes=coarse_reference_bytes(media.size_px),
             foveate=media.fovea,
         )
         self._pictures: PictureSender | PlainPictures = PictureSender(config, self.counters)
@@ -217,10 +217,7 @@ class Outgoing:
         counters = self.counters
         counters.audio_bytes = self.sound.payload_bytes
         counters.frames_dropped = self.video.dropped
-        messages: list[Message] = []
-        if self._sends_references:
-            messages += self._new_references(now)
-        messages += self._references.messages(now)
+        messages: list[Message] = [*self._new_references(now), *self._references.messages(now)]
         counters.reference_bytes = self._references.bytes_sent
         if self._lent is not None and self._sends_references:
             messages += self._lent.messages(now, idle=self._references.idle)
@@ -270,6 +267,9 @@ class Outgoing:
 
     def _new_references(self, now: float) -> list[ReferenceOffer]:
         """Have what was made sent, but for what a former call spares; returns offers of those."""
+        if not self._sends_references:
+            self._pictures.take_references()  # or they would pile up
+            return []
         album = self._album
         offers = [] if album is None else album.offers(now)
         if album is not None and album.waits(now):
