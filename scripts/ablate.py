@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gemino import zoo
+from gemino.cli.edge import guard
 
 Weights = dict[str, Tensor]
 _WIDE_OPEN = 50.0
@@ -117,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

@@ -8,14 +8,15 @@ is there by then. Links carry a reference at the sender's own pace, or at what a
 beside the LR stream. Prints a table in Markdown.
 """
 
-import sys
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from gemino.call.adaptation import split
-from gemino.config import EncoderConfig, first_reference_bytes
+from gemino.cli.edge import guard
+from gemino.config import EncoderConfig, coarse_reference_bytes
 from gemino.decoder import Decoder
 from gemino.encoder import Encoder
 from gemino.evaluation.metrics import lpips, use_one_thread
@@ -70,7 +71,7 @@ def measure(clip: Path, kbps: float) -> Start:
         pictures.append(prepare(timed.frame, SIZE_PX))
         stream.append(encoder.encode(timed.frame, timed.time_s).lr)
         times.append(timed.time_s)
-    coarse = PictureEncoder(first_reference_bytes(SIZE_PX)).encode(pictures[0])
+    coarse = PictureEncoder(coarse_reference_bytes(SIZE_PX)).encode(pictures[0])
     fine = PictureEncoder(budget.reference_max_bytes).encode(pictures[0])
     values: dict[str, list[float]] = {}
     for state, reference in (("none", None), ("coarse", coarse), ("fine", fine)):
@@ -89,11 +90,14 @@ def measure(clip: Path, kbps: float) -> Start:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("clips", nargs="+", type=Path)
+    clips = parser.parse_args().clips
     use_one_thread()
     lpips_name = f"LPIPS of {SECONDS:g} s"
     print(f"| clip, kbps | references, bytes | link for them | sharp after | {lpips_name} |")
     print("|---|---|---|---|---|")
-    for clip in map(Path, sys.argv[1:]):
+    for clip in clips:
         for kbps in RATES_KBPS:
             start = measure(clip, kbps)
             for link_kbps in (start.pace_kbps, THIN_KBPS):
@@ -108,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

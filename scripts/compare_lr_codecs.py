@@ -18,6 +18,7 @@ from typing import get_args
 import numpy as np
 
 from gemino import media
+from gemino.cli.edge import guard
 from gemino.config import LrCodec, Rung
 from gemino.evaluation.metrics import psnr
 from gemino.frames import Frame, prepare
@@ -88,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

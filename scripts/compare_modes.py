@@ -9,7 +9,6 @@ Pictures between drawn ones are made as a call makes them (`gemino.call.carry`).
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,10 +16,10 @@ from statistics import fmean
 
 from gemino.call.carry import Carry
 from gemino.call.governor import MOST_EVERY, Mode, modes
+from gemino.cli.edge import guard
 from gemino.config import EncoderConfig, ladder, reference_budget_bytes, reference_kbps
 from gemino.decoder import DecodedFrame, Decoder, LrPicture
 from gemino.encoder import Encoder
-from gemino.errors import GeminoError
 from gemino.evaluation.metrics import lpips, use_one_thread
 from gemino.frames import Frame, prepare, resize
 from gemino.media import read_frames
@@ -37,17 +36,14 @@ def main() -> None:
     """Read the options, measure, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("clips", type=Path, nargs="+")
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--kbps", type=float, default=15.0)
-    parser.add_argument("--model", default="generic-s")
-    parser.add_argument("--frames", type=int, default=120)
-    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--size", type=int, default=512, help="side of the picture in px")
+    parser.add_argument("--kbps", type=float, default=15.0, help="total payload")
+    parser.add_argument("--model", default="generic-s", help="name or folder")
+    parser.add_argument("--frames", type=int, default=120, help="of each clip, from its start")
+    parser.add_argument("--markdown", type=Path, help="write the table there, too")
     asked = parser.parse_args()
     use_one_thread()
-    try:
-        table = _table(asked.clips, asked.model, asked.size, asked.kbps, asked.frames)
-    except GeminoError as error:
-        sys.exit(f"error: {error}")
+    table = _table(asked.clips, asked.model, asked.size, asked.kbps, asked.frames)
     print(table)
     if asked.markdown is not None:
         asked.markdown.write_text(table + "\n")
@@ -125,4 +121,4 @@ def _shown(drawn: DecodedFrame, small: LrPicture, newest: DecodedFrame) -> Frame
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

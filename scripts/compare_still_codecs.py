@@ -15,6 +15,7 @@ import av
 import numpy as np
 
 from gemino import media
+from gemino.cli.edge import guard
 from gemino.evaluation.metrics import lpips
 from gemino.frames import Frame, from_video_frame, prepare, to_video_frame
 from gemino.runtime.perceptual import load_lpips
@@ -128,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

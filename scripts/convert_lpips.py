@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from gemino.cli.edge import guard
+
 _SOURCE = "https://github.com/richzhang/PerceptualSimilarity"
 
 
@@ -34,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

@@ -9,30 +9,28 @@ that the model was not trained on, but none that its figures are published for.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from gemino import zoo
-from gemino.errors import GeminoError
+from gemino.cli.edge import guard
 from gemino.evaluation import ladders, results
 
 
 def main() -> None:
     """Read the options, derive, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("figures", type=Path, nargs="+")
+    parser.add_argument(
+        "figures", type=Path, nargs="+", help="what gemino evaluate --json has written"
+    )
     parser.add_argument("model", type=Path, help="folder of the model, whose config is rewritten")
-    parser.add_argument("--codec", choices=("av1", "vp8"), default="av1")
+    parser.add_argument("--codec", choices=("av1", "vp8"), default="av1", help="whose ladder")
     arguments = parser.parse_args()
-    try:
-        found = [results.load(path) for path in arguments.figures]
-        measured = ladders.curves(found, arguments.codec)
-        steps = ladders.derive(measured)
-        files = zoo.find(arguments.model)
-        each = {**files.ladders, arguments.codec: steps}
-        zoo.write_config(files.path, files.config, files.facts, each)
-    except GeminoError as error:
-        sys.exit(f"error: {error}")
+    found = [results.load(path) for path in arguments.figures]
+    measured = ladders.curves(found, arguments.codec)
+    steps = ladders.derive(measured)
+    files = zoo.find(arguments.model)
+    each = {**files.ladders, arguments.codec: steps}
+    zoo.write_config(files.path, files.config, files.facts, each)
     for size, curve in measured.items():
         print(f"{size:4d} px: " + "  ".join(f"{kbps:.1f}: {lpips:.3f}" for kbps, lpips in curve))
     for kbps, size in steps:
@@ -40,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

@@ -5,6 +5,7 @@
 Holds the call with both sample clips, 12 seconds by default, and keeps the panel's last state.
 """
 
+import argparse
 import asyncio
 import re
 import sys
@@ -17,6 +18,7 @@ from gemino.call.options import MediaOptions, PeerOptions
 from gemino.call.peer import Peer
 from gemino.call.sources import ClipSource
 from gemino.call.stats import Meter
+from gemino.cli.edge import guard
 from gemino.cli.panel import WIDTH, render, view
 from signaling import SignalingServer
 
@@ -69,5 +71,11 @@ async def call(seconds: float) -> None:
     print(PICTURE)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("seconds", nargs="?", type=float, default=12.0, help="length of the call")
+    asyncio.run(call(parser.parse_args().seconds))
+
+
 if __name__ == "__main__":
-    asyncio.run(call(float(sys.argv[1]) if len(sys.argv) > 1 else 12.0))
+    guard(main)

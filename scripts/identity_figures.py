@@ -16,6 +16,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from gemino.cli.edge import guard
 from gemino.config import Rung
 from gemino.faces import shipped
 from gemino.frames import prepare
@@ -78,4 +79,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    guard(lambda: typer.run(main))

@@ -165,8 +165,8 @@ async def measure(rooms: int, joins: int) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rooms", type=int, default=1000)
-    parser.add_argument("--joins", type=int, default=3000)
+    parser.add_argument("--rooms", type=int, default=1000, help="of two peers each")
+    parser.add_argument("--joins", type=int, default=3000, help="and as many leaves")
     options = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -26,6 +26,7 @@ from gemino.call.opus import (
     Samples,
 )
 from gemino.call.sound_copies import CopyPolicy, joined
+from gemino.cli.edge import guard
 from gemino.media import read_audio
 
 _RATES = ((6.0, 60), (12.0, 60), (16.0, 60), (18.0, 60), (24.0, 60), (24.0, 20), (32.0, 20))
@@ -126,4 +127,4 @@ def bands(samples: Samples, windows: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

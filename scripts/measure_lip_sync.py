@@ -29,6 +29,7 @@ from gemino.call.opus import SAMPLE_RATE_HZ, Samples
 from gemino.call.peer import Peer
 from gemino.call.soundcard import Deliver, Direction, Pull, SoundDevice
 from gemino.call.speaker import Speaker
+from gemino.cli.edge import guard
 from gemino.errors import MediaError
 from gemino.frames import Frame
 from gemino.media import read_audio, read_frames
@@ -95,11 +96,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--clip", type=Path, default=Path("samples/address.mp4"))
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--kbps", type=float, default=15.0)
-    parser.add_argument("--model", default="generic-s")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--clip", type=Path, default=Path("samples/address.mp4"), help="with speech"
+    )
+    parser.add_argument("--size", type=int, default=512, help="side of the picture in px")
+    parser.add_argument("--kbps", type=float, default=15.0, help="video payload")
+    parser.add_argument("--model", default="generic-s", help="name, folder, or none")
+    parser.add_argument("--json", action="store_true", help="print figures as JSON")
     asked = parser.parse_args()
     card, screen = SilentCard(), NotingScreen()
     with tempfile.TemporaryDirectory() as folder:
@@ -218,4 +221,4 @@ def summary(offsets: list[float]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

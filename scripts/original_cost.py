@@ -8,7 +8,6 @@ a tensor, its reference encoded before; ours as in a call, from picture to pictu
 """
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +16,8 @@ import torch
 from rich.console import Console
 
 from gemino.cli.console import progress, shown
+from gemino.cli.edge import guard
 from gemino.config import Sampling
-from gemino.errors import GeminoError
 from gemino.evaluation.tables import Table
 from gemino.runtime.torch_runtime import TorchSynthesizer
 from gemino.timing import original
@@ -104,22 +103,21 @@ def compare(model: str, device: str, threads: int, seconds: float) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="ours, by name or folder")
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="of torch"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads a frame")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for so long")
+    parser.add_argument("--markdown", type=Path, help="write the table there, too")
     arguments = parser.parse_args()
-    try:
-        if arguments.markdown is not None:
-            check_writable(arguments.markdown)
-        table = compare(arguments.model, arguments.device, arguments.threads, arguments.seconds)
-        if arguments.markdown is not None:
-            write_markdown(arguments.markdown, [table])
-    except GeminoError as error:
-        sys.exit(f"error: {error}")
+    if arguments.markdown is not None:
+        check_writable(arguments.markdown)
+    table = compare(arguments.model, arguments.device, arguments.threads, arguments.seconds)
+    if arguments.markdown is not None:
+        write_markdown(arguments.markdown, [table])
     Console().print(shown(table))
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from gemino.adapters import find as find_adapter
+from gemino.cli.edge import guard
 from gemino.errors import GeminoError
 from gemino.evaluation import clips, metrics
 from gemino.evaluation.metrics import use_one_thread
@@ -86,4 +87,4 @@ def lpips(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    guard(lambda: typer.run(main))

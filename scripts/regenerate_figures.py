@@ -6,12 +6,14 @@ Run it, and look at what changed, after a change of the model or of a codec; the
 tests/vectors/figures.json. Tests measure in the same way and compare with a tolerance.
 """
 
+import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from gemino.cli.edge import guard
 from gemino.evaluation import results
 from gemino.zoo import DEFAULT_MODEL
 
@@ -34,6 +36,8 @@ _KEPT = (
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.parse_args()
     options = [f"--{name.replace('_', '-')}={value}" for name, value in _WHAT.items()]
     with TemporaryDirectory() as folder:
         path = Path(folder) / "figures.json"
@@ -50,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

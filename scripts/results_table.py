@@ -7,6 +7,7 @@ python scripts/results_table.py figures.json > tables.md
 import argparse
 from pathlib import Path
 
+from gemino.cli.edge import guard
 from gemino.evaluation import results, tables
 
 
@@ -27,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

@@ -12,7 +12,6 @@ the last minute than in the second.
 
 import argparse
 import json
-import sys
 import tempfile
 import threading
 import time
@@ -24,7 +23,7 @@ import numpy as np
 
 from gemino.call import loopback
 from gemino.call.options import LoopbackOptions, LoopbackReport, MediaOptions
-from gemino.errors import GeminoError
+from gemino.cli.edge import guard
 
 _EVERY_S = 5.0
 _SETTLED_S = 60.0
@@ -34,20 +33,17 @@ _SETTLED_S = 60.0
 def main() -> None:
     """Read the options, hold the call, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--clip", type=Path, default=Path("samples/webcam.mp4"))
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--kbps", type=float, default=15.0)
-    parser.add_argument("--model", default="generic-s")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--minutes", type=float, default=20.0, help="length of the call")
+    parser.add_argument("--clip", type=Path, default=Path("samples/webcam.mp4"), help="in a loop")
+    parser.add_argument("--size", type=int, default=512, help="side of the picture in px")
+    parser.add_argument("--kbps", type=float, default=15.0, help="video payload")
+    parser.add_argument("--model", default="generic-s", help="name, folder, or none")
+    parser.add_argument("--json", type=Path, help="write all that was seen there")
     asked = parser.parse_args()
     media = MediaOptions(
         asked.kbps, asked.size, asked.model, seconds=60 * asked.minutes, time_code=True
     )
-    try:
-        found = soak(asked.clip, media)
-    except GeminoError as error:
-        sys.exit(f"error: {error}")
+    found = soak(asked.clip, media)
     print(json.dumps({name: value for name, value in found.items() if name != "rows"}, indent=1))
     if asked.json is not None:
         asked.json.write_text(json.dumps(found, indent=1) + "\n")
@@ -153,4 +149,4 @@ def _latest(stats: Path) -> dict[str, Any] | None:
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

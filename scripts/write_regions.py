@@ -8,6 +8,7 @@ For CLIP.mp4 this makes CLIP.regions.json; clips that have one then need no land
 import argparse
 from pathlib import Path
 
+from gemino.cli.edge import guard
 from gemino.evaluation import clips, regions
 from gemino.evaluation.landmarks import FaceLandmarker
 from gemino.frames import prepare
@@ -30,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    guard(main)

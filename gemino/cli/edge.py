@@ -1,7 +1,7 @@
 """Where a command ends: every error becomes one line and an exit code, never a traceback."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import typer
@@ -62,13 +62,18 @@ def filled(arguments: Sequence[str], values: Mapping[str, str]) -> Iterator[str]
 
 
 def run(app: typer.Typer) -> None:
-    """Run `app` on this process's arguments and exit.
+    """Run `app` on this process's arguments and exit, as `guard` does."""
+    guard(lambda: app(standalone_mode=False))
+
+
+def guard(main: Callable[[], Any]) -> None:
+    """Run `main` and exit with what it returns.
 
     Exit code 2 with one line on standard error for a GeminoError, for a wrong use and for a file
     system that refuses; 130 after Ctrl-C.
     """
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(main())
     except typer.TyperException as error:  # a wrong use; without words where help was shown
         if said := error.format_message().rstrip(".").replace("Value error, ", ""):
             command = getattr(getattr(error, "ctx", None), "command_path", "")
