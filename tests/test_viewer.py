@@ -1,16 +1,22 @@
 """What the receiver's thread makes ready before it is asked for it."""
 
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gemino.call import receiver
 from gemino.call.adaptation import split
 from gemino.call.incoming import Incoming
 from gemino.call.options import MediaOptions, PeerOptions
-from gemino.config import Sampling
+from gemino.call.receiver import Viewer
+from gemino.call.stats import Counters
+from gemino.config import REFERENCES_HELD, Sampling
+from gemino.frames import Frame
 from gemino.runtime import ClassicalSynthesizer
+from gemino.video.reference import encode_picture
 from gemino.zoo import find
 
 
@@ -45,3 +51,42 @@ def test_the_network_is_made_ready_for_the_rate_of_the_call(
         assert synthesizer.expected == [split(kbps, 512, "av1", ladder).rung.sampling]
     finally:
         incoming.viewer.close()
+
+
+class Slow(ClassicalSynthesizer):
+    """Takes its time to make a reference ready."""
+
+    NEEDS_S = 0.1
+
+    def add_reference(self, reference: Frame) -> None:
+        time.sleep(self.NEEDS_S)
+
+
+def test_references_that_come_faster_than_they_can_be_used_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(receiver, "open_synthesizer", lambda *_, **__: Slow(256))
+    counters = Counters()
+    data = encode_picture(np.full((256, 256, 3), 90, np.uint8), 4_000)
+    viewer = Viewer(None, 256, counters, lambda _: None)
+    assert viewer.ready.wait(30)
+    began = time.monotonic()
+    for _ in range(200):
+        viewer.add_reference(data)
+        time.sleep(0.005)
+    flooded_s = time.monotonic() - began
+    viewer.close(timeout_s=60)
+    assert 0 < counters.references <= flooded_s / Slow.NEEDS_S + 2 * REFERENCES_HELD
+
+
+def test_nothing_is_made_ready_for_a_stream_that_has_changed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    synthesizer = Recording(256)
+    monkeypatch.setattr(receiver, "open_synthesizer", lambda *_, **__: synthesizer)
+    viewer = Viewer(None, 256, Counters(), lambda _: None, likely=Sampling(128))
+    assert viewer.ready.wait(30)
+    for sampling in (Sampling(64), Sampling(128)):
+        viewer._expect(synthesizer, sampling)
+    viewer.close()
+    assert synthesizer.expected == [Sampling(128), Sampling(128)]

@@ -70,6 +70,8 @@ class Viewer:
         self._show = show
         self._playout = Playout()
         self._references: list[bytes] = []
+        self._using = 0
+        """References under way to the synthesizer: others wait, and few of them do."""
         self._adapters: deque[tuple[AdapterFile, Callable[[], None]]] = deque(maxlen=1)
         self._closing = False
         self._forgets = False
@@ -186,14 +188,21 @@ class Viewer:
 
     def _next_work(self) -> tuple[list[DuePicture], list[bytes]] | None:
         with self._changed:
-            while not (len(self._playout) or self._references or self._forgets or self._adapters):
+            while not self._has_work():
                 if self._closing:
                     return None
                 self._changed.wait()
-            references, self._references = self._references, []
+            references: list[bytes] = []
+            if not self._using:
+                references, self._references = self._references, []
+                self._using = len(references)
             batch = self._playout.take(time.monotonic())
             self._counters.frames_dropped = self._playout.skipped + self._playout.overflowed
         return batch, references
+
+    def _has_work(self) -> bool:
+        usable = self._references and not self._using
+        return bool(len(self._playout) or usable or self._forgets or self._adapters)
 
     def _use(self, decoder: Decoder, reference: bytes) -> None:
         try:
@@ -205,6 +214,10 @@ class Viewer:
             self._failure = CallError(f"references cannot be used any more: {error}")
         else:
             self._counters.references += 1
+        finally:
+            with self._changed:
+                self._using -= 1
+                self._changed.notify()
 
     def _adopt(
         self, synthesizer: Synthesizer, adapter: AdapterFile, proved: Callable[[], None]
@@ -221,6 +234,8 @@ class Viewer:
             proved()
 
     def _expect(self, synthesizer: Synthesizer, sampling: Sampling) -> None:
+        if sampling != self._expected:
+            return  # the stream has changed again meanwhile
         try:
             synthesizer.expect(sampling)
         except Exception as error:  # a thread's edge: nobody looks at this one's result
