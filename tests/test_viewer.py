@@ -58,7 +58,7 @@ class Slow(ClassicalSynthesizer):
 
     NEEDS_S = 0.1
 
-    def add_reference(self, reference: Frame) -> None:
+    def add_reference(self, reference: Frame) -> None:  # noqa: ARG002 - they are all alike
         time.sleep(self.NEEDS_S)
 
 
