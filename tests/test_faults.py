@@ -16,13 +16,14 @@ from gemino.call.candidates import Candidates
 from gemino.call.options import MediaOptions, PeerOptions
 from gemino.call.peer import Interrupted, Peer
 from gemino.call.signaling import SignalingClient
-from gemino.call.sources import PatternSource
+from gemino.call.sources import Feed, PatternSource, ScheduledPictures
 from gemino.cli.connectivity import Ice
 from gemino.errors import (
     CallError,
     DtlsError,
     GeminoError,
     IceError,
+    ModelError,
     SignalingRefused,
     SignalingUnreachable,
     WireError,
@@ -66,6 +67,33 @@ async def test_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     error = await failure(make_peer("ws://127.0.0.1:9/ws", output=tmp_path / "x.mp4"))
     assert isinstance(error, SignalingUnreachable)
     assert "cannot reach the signaling server at ws://127.0.0.1:9/ws" in str(error)
+
+
+async def test_a_call_can_be_stopped_while_it_looks_for_its_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    peer = make_peer("ws://127.0.0.1:9/ws")
+    run = asyncio.create_task(peer.run())
+    await until(lambda: "cannot reach the signaling server" in caplog.text)
+    peer.stop()
+    with pytest.raises(Interrupted):
+        await run
+
+
+async def test_a_source_is_closed_where_the_call_cannot_begin() -> None:
+    feeds: list[Feed] = []
+
+    class Noted(PatternSource):
+        def open(self, size_px: int, kbps: float, seconds: float | None) -> Feed:
+            feeds.append(super().open(size_px, kbps, seconds))
+            return feeds[-1]
+
+    media = MediaOptions(size_px=256, model="nobody")
+    peer = Peer(PeerOptions("room", "ws://127.0.0.1:9", media, source=Noted()), lambda *_: None)
+    with pytest.raises(ModelError):
+        await peer.run()
+    assert isinstance(pictures := feeds[0].pictures, ScheduledPictures)
+    assert pictures._closed.is_set()
 
 
 async def test_a_wrong_token_and_a_missing_one() -> None:

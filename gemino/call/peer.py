@@ -21,7 +21,7 @@ from gemino.call.outgoing import Outgoing
 from gemino.call.plain import PlainConversation
 from gemino.call.signaling import SignalingClient
 from gemino.call.sources import Source
-from gemino.errors import CallError
+from gemino.errors import CallError, GeminoError
 from gemino.wire import Message
 
 _TICK_S = 0.02
@@ -127,24 +127,34 @@ class Peer:
         cv2.setNumThreads(1)
         if options.local:
             use_loopback_addresses()
+        try:
+            await self._open()
+            await self._until_stop(self._prepare())
+            signaling = SignalingClient(options.server_url, options.room, token=options.token)
+            try:
+                await self._until_stop(signaling.connect())
+                await self._until_stop(self._link.meet(signaling, self._waiting))
+                await self._until_stop(self._talk())
+            finally:
+                self._link.forget_signaling()
+                await signaling.close()
+        finally:
+            await self._close()
+
+    async def _open(self) -> None:
+        """Both halves of the media; raises MediaError, ModelError."""
+        options = self.options
         if options.source is not None:
             ask = options.media.size_px, options.media.kbps, options.media.seconds
             feed = await self._until_stop(asyncio.to_thread(options.source.open, *ask))
-            self.outgoing = Outgoing(options, feed)
+            try:
+                self.outgoing = Outgoing(options, feed)
+            except GeminoError:
+                feed.close()
+                raise
         if options.receives:
             self.incoming = Incoming(options)
         self._link.outgoing, self._link.incoming = self.outgoing, self.incoming
-        try:
-            await self._until_stop(self._prepare())
-            meeting = SignalingClient(options.server_url, options.room, token=options.token)
-            async with meeting as signaling:
-                try:
-                    await self._until_stop(self._link.meet(signaling, self._waiting))
-                    await self._until_stop(self._talk())
-                finally:
-                    self._link.forget_signaling()
-        finally:
-            await self._close()
 
     async def _until_stop(self, work: Awaitable[Result]) -> Result:
         task = asyncio.ensure_future(work)
