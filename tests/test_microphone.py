@@ -9,6 +9,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from itertools import count as numbers
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,35 @@ def test_without_portaudio_the_message_says_what_to_install(
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(MediaError, match="apt install libportaudio2"):
         PortAudioCard().devices("input")
+
+
+def test_a_device_that_opens_and_does_not_start_is_let_go_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[bool] = []
+
+    class Stuck:
+        """A stream of sounddevice's on a card that another program has."""
+
+        def __init__(self, **_: Any) -> None: ...
+
+        def start(self) -> None:
+            raise ValueError("Device unavailable")
+
+        def close(self, *, ignore_errors: bool) -> None:
+            closed.append(ignore_errors)
+
+    portaudio = SimpleNamespace(
+        InputStream=Stuck,
+        PortAudioError=ValueError,
+        default=SimpleNamespace(device={"input": 0}),
+        query_hostapis=lambda: [{"name": "ALSA"}],
+        query_devices=lambda: [{"name": "mic", "hostapi": 0, "max_input_channels": 1}],
+    )
+    monkeypatch.setattr(soundcard, "_portaudio", lambda: portaudio)
+    with pytest.raises(MediaError, match="the microphone cannot be opened: Device unavailable"):
+        PortAudioCard().record(None, lambda *_: None)
+    assert closed == [True]
 
 
 def test_times_that_a_driver_makes_up_are_not_believed() -> None:

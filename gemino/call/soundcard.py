@@ -172,6 +172,7 @@ def _open(
     index: int,
     callback: Callable[[Any, int, Any, Any], None],
 ) -> _Stream:
+    stream = None
     try:
         stream = kind(
             samplerate=SAMPLE_RATE_HZ,
@@ -184,6 +185,8 @@ def _open(
         )
         stream.start()
     except (portaudio.PortAudioError, ValueError) as error:
+        if stream is not None:  # it opened, and does not start: sounddevice would keep it open
+            stream.close(ignore_errors=True)
         word, option = _WORDS[direction]
         raise MediaError(
             f"the {word} cannot be opened: {_first_line(error)}; close the program that uses it, or"
