@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from gemino.call.progress import Progress
 from gemino.call.report import join_logs
 from gemino.call.stats import Counters, Meter, Samples, kbps, payload_kbps, percentile, w3c
+from gemino.wire import Stats
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
@@ -24,6 +26,18 @@ def test_samples_tell_the_recent_mean_and_all_percentiles() -> None:
         samples.add(value)
     assert samples.recent() == 10
     assert samples.p(1.0) == 1000
+    assert samples.recent_p(1.0) == 10
+
+
+def test_the_other_peer_is_told_of_the_last_two_seconds() -> None:
+    counters = Counters()
+    progress = Progress(counters)
+    progress.start(0.0)
+    for milliseconds in [500.0] * 200 + [10.0] * 60:
+        counters.coding_ms.add(milliseconds)
+    (told,) = progress.messages(8.0)
+    assert isinstance(told, Stats)
+    assert (told.decode_p95_ms, told.latency_p95_ms) == (10, 0)
 
 
 def test_a_reference_is_spread_over_a_minute_or_the_whole_call() -> None:

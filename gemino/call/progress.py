@@ -35,9 +35,9 @@ class Progress:
                 frames_neural=counters.frames_neural,
                 packets_lost=counters.packets_lost,
                 received_kbps=min(round(received), 0xFFFF),
-                decode_p95_ms=_short(counters.coding_ms.p(0.95)),
-                synthesize_p95_ms=_short(counters.synthesize_ms.p(0.95)),
-                latency_p95_ms=_short(counters.latency_ms.p(0.95)),
+                decode_p95_ms=_short(counters.coding_ms.recent_p(0.95)),
+                synthesize_p95_ms=_short(counters.synthesize_ms.recent_p(0.95)),
+                latency_p95_ms=_short(counters.latency_ms.recent_p(0.95)),
             )
         ]
 

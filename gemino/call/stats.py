@@ -46,7 +46,12 @@ class Samples:
         recent = list(self._recent)
         return sum(recent) / len(recent) if recent else 0.0
 
+    def recent_p(self, share: float) -> float | None:
+        """As `p`, of the last sixty: two seconds at 30 fps."""
+        return percentile(list(self._recent), share)
+
     def p(self, share: float) -> float | None:
+        """The percentile of the last twenty minutes, rounded; None before the first."""
         value = percentile(self._ring[: self._count], share)
         return None if value is None else round(value, 2)
 
