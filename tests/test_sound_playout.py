@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gemino.call.audio import SoundPacket, SpeechStream
 from gemino.call.opus import SAMPLE_RATE_HZ, OpusSettings, Samples
 from gemino.call.resampler import Resampler
-from gemino.call.sound_playout import MAX_DELAY_S, MIN_DELAY_S, SoundPlayout
+from gemino.call.sound_playout import MAX_DELAY_S, MIN_DELAY_S, ArrivalTimes, SoundPlayout
 from speech import log_spectral_distance, packets_of, speech, tone
 
 BLOCK = 960
@@ -189,6 +189,14 @@ def test_silence_that_is_not_sent_leaves_what_follows_in_time() -> None:
     gap = int(np.diff(loud).max())
     assert gap / SAMPLE_RATE_HZ == pytest.approx(3.0, abs=0.03)
     assert heard.playout.lost == 0
+
+
+def test_a_flood_of_packets_costs_no_more_than_a_stream() -> None:
+    arrivals = ArrivalTimes()
+    for number in range(5_000):  # of 2.5 ms, a thousand a second
+        arrivals.add(number * 120, number / 1000)
+    assert len(arrivals) == 1_000
+    assert arrivals.needed_s() > 0
 
 
 def test_who_pauses_for_long_is_heard_again() -> None:

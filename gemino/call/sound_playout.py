@@ -33,6 +33,8 @@ _WINDOW_S = 10.0
 _SHARE = 0.97
 _MARGIN_S = 0.01
 _FEW = 10
+_MOST_ARRIVALS = 1_000
+"""Twice what comes in ten seconds, by packets of 20 ms: a flood must not cost more."""
 _DEAD_BAND_S, _QUIET_BAND_S = 0.005, 0.01
 _GAIN_PER_S, _MOST_FASTER = 0.2, 0.01
 _JUMP_S = 0.3
@@ -47,7 +49,7 @@ class ArrivalTimes:
     """How late packets come, over the last ten seconds."""
 
     def __init__(self) -> None:
-        self._transits: deque[tuple[float, float]] = deque()
+        self._transits: deque[tuple[float, float]] = deque(maxlen=_MOST_ARRIVALS)
 
     def __len__(self) -> int:
         return len(self._transits)
