@@ -6,6 +6,7 @@ a tenth of the picture up, and costs little beside a frame.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -39,6 +40,13 @@ class FaceBox:
         x, y, radius = np.array([*self.centre, _FOVEA * self.side]) / frame_px * FOVEA_GRID
         places = np.clip(np.round([x, y]), 0, FOVEA_GRID)
         return Fovea(int(places[0]), int(places[1]), int(np.clip(round(radius), *FOVEA_RADII)))
+
+
+class FaceFinder(Protocol):
+    """Whatever finds the faces of a frame; its boxes mean what those of `FaceDetector` mean."""
+
+    def find_all(self, frame: Frame) -> list[FaceBox]:
+        """All faces in `frame` [S, S, 3], the one to go by first."""
 
 
 class FaceDetector:

@@ -98,6 +98,7 @@ def test_a_video_becomes_an_adapter_also_when_interrupted(
     assert (written / adapters.FILE).stat().st_size < 50_000
     card = (written / "card.md").read_text()
     assert "| as filmed, 128 px | av1, 128 px, 8 kbps |" in card
+    assert "(the face was found by\nblazeface)" in card
     assert "| in another light, 128 px | av1, 128 px, 14 kbps |" in card
     assert files.adapter.serves == result.verdict.serves
     assert files.adapter.serves <= {Size(128, lr_px) for lr_px in (64, 128, 192, 256)}

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 from rich.console import Console
@@ -45,6 +45,13 @@ class _Footage:
     seconds: Annotated[
         float, typer.Option(min=5.0, max=600.0, help="Use so much of the videos, at most.")
     ] = 180.0
+    detector: Annotated[
+        Literal["blazeface", "face-alignment"],
+        typer.Option(
+            help="What finds the face; face-alignment is slow, needs pip install 'gemino\\[face]',"
+            " and fetches its models (185 MB) on first use."
+        ),
+    ] = "blazeface"
 
     def film(self, folder: Path, *, resume: bool) -> Path | None:
         """What --record films, in `folder`; None without it."""
@@ -137,8 +144,12 @@ def personalize(
     _check(videos, footage, people, places)
     if machine.device not in ("auto", "cpu", "cuda"):
         raise GeminoError(f"--device must be auto, cpu or cuda, not {machine.device!r}")
+    from gemino.personal.detectors import make_ready
     from gemino.personal.program import run
 
+    if footage.record is not None or (people.many is not None and people.ray is None):
+        # Before somebody is filmed for nothing; and once, rather than by each worker at a time.
+        make_ready(footage.detector, console.print)
     filmed = footage.film(places.runs / (footage.name or ""), resume=places.resume)
     taken = videos or ([] if filmed is None else [filmed])
     options = _options(taken, footage, course, machine, places)
@@ -164,6 +175,7 @@ def _options(
         course.steps,
         course.rank,
         seconds=footage.seconds,
+        detector=footage.detector,
         device=machine.device,
         mixed_precision=machine.mixed_precision,
         threads=machine.threads,

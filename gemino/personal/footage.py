@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gemino import faces, media
+from gemino import media
 from gemino.errors import MediaError
+from gemino.faces import FaceFinder
 from gemino.frames import Frame, crop_square, resize
 from gemino.media import DamagedMediaError, MovieWriter
+from gemino.personal.detectors import DEFAULT_DETECTOR, DetectorName, named, open_detector
 from gemino.personal.looking import LOOKS_PER_S, Look, Looker, flaws
 from gemino.personal.sheet import Kind, Tile, write_sheet
 from gemino.personal.takes import GOOD_SECONDS, MIN_SECONDS, Take, limit, select, split
@@ -48,7 +50,7 @@ class Footage:
     """What there is to learn from. learned, judged: files of takes to train on and to judge by.
 
     seconds, judged_s: of video in both, and in the latter. dropped_s: by reason. warnings: lines
-    for people.
+    for people. detector: what found the face.
     """
 
     learned: list[Path]
@@ -57,6 +59,7 @@ class Footage:
     judged_s: float
     dropped_s: dict[str, float]
     warnings: list[str] = field(default_factory=list)
+    detector: DetectorName = DEFAULT_DETECTOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +77,26 @@ class _Seen:
 
 
 def prepare(
-    videos: Sequence[Path], folder: Path, most_s: float, tell: Callable[[str], None]
+    videos: Sequence[Path],
+    folder: Path,
+    most_s: float,
+    tell: Callable[[str], None],
+    detector: DetectorName = DEFAULT_DETECTOR,
+    device: str = "cpu",
 ) -> Footage:
     """Cut the takes of `videos`, in their order, into `folder`, and draw the contact sheet there.
 
     Takes of the same files that are there already are kept. most_s: of all videos together. tell:
-    gets a line for each video. Raises MediaError where one cannot be read, shows nobody or a photo,
-    or where too little is left.
+    gets a line for each video. detector, device: what finds the face, and where it runs. Raises
+    MediaError where a video cannot be read, shows nobody or a photo, or where too little is left,
+    and, before all that, what `open_detector` raises.
     """
-    key = _key(videos, most_s)
+    key = _key(videos, most_s, detector)
     known = _known(folder, key)
     if known is not None:
         return known
-    seen = [_look(number, video, tell) for number, video in enumerate(videos)]
+    finder = open_detector(detector, device, tell)
+    seen = [_look(number, video, finder, tell) for number, video in enumerate(videos)]
     dropped_s: dict[str, float] = {}
     takes: list[Take] = []
     for one in seen:
@@ -108,7 +118,7 @@ def prepare(
             f"{total_s:.0f} s of one face are enough to begin with; a minute, with all that the "
             "face does in a call, is better"
         )
-    footage = Footage(learned, judged, total_s, judged_s, dropped_s, warnings)
+    footage = Footage(learned, judged, total_s, judged_s, dropped_s, warnings, detector)
     table = {"key": key, **asdict(footage)}
     table |= {"learned": [p.name for p in learned], "judged": [p.name for p in judged]}
     (folder / _INDEX).write_text(json.dumps(table))
@@ -121,10 +131,10 @@ def forget(folder: Path) -> None:
     (folder / _INDEX).unlink(missing_ok=True)
 
 
-def _look(number: int, video: Path, tell: Callable[[str], None]) -> _Seen:
+def _look(number: int, video: Path, finder: FaceFinder, tell: Callable[[str], None]) -> _Seen:
     info = media.probe(video)
     step = max(math.ceil(info.fps / _MAX_FPS), 1)
-    looker = Looker(faces.shipped())
+    looker = Looker(finder)
     looks: list[Look] = []
     end_s, count, warning = 0.0, 0, None
     try:
@@ -228,10 +238,11 @@ def _too_little(videos: Sequence[Path], total_s: float, dropped_s: Mapping[str, 
     )
 
 
-def _key(videos: Sequence[Path], most_s: float) -> list[object]:
+def _key(videos: Sequence[Path], most_s: float, detector: DetectorName) -> list[object]:
     """What takes depend on; changes with the files."""
     stats = [(str(video.resolve()), video.stat()) for video in videos if video.exists()]
-    return [most_s, [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]]
+    of_files = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+    return [most_s, of_files, *named(detector)]
 
 
 def _known(folder: Path, key: list[object]) -> Footage | None:

@@ -6,7 +6,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from gemino.faces import FaceBox, FaceDetector
+from gemino.faces import FaceBox, FaceFinder
 from gemino.frames import Frame, crop_square
 from gemino.likeness import SCENE_CHANGE, Thumbnail, difference, thumbnail
 
@@ -25,7 +25,7 @@ _BLURRED = 0.45
 """Of the video's own median: a hand-held swing, a camera that hunts for focus."""
 _DRAWN = 0.6
 """Of a face without any shade: skin has 0.14 to 0.46 (37 people), what is drawn has 0.8."""
-_BYSTANDER = 0.4  # of the side of the clearest face; smaller ones are pictures on a wall
+_BYSTANDER = 0.4  # of the side of the first face; smaller ones are pictures on a wall
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class Look:
 class Looker:
     """Looks at one video; `skim` at every frame, `look` at some."""
 
-    def __init__(self, detector: FaceDetector) -> None:
-        self._detector = detector
+    def __init__(self, finder: FaceFinder) -> None:
+        self._finder = finder
         self._previous: Thumbnail | None = None
         self._face: Frame | None = None
         self._cut = False
@@ -69,7 +69,7 @@ class Looker:
     def look(self, frame: Frame, time_s: float) -> Look:
         """What `frame` [H, W, 3] shows."""
         cut, self._cut = self._cut, False
-        boxes = find_faces(self._detector, frame)
+        boxes = find_faces(self._finder, frame)
         if not boxes:
             self._face = None
             return Look(time_s, cut=cut)
@@ -94,8 +94,8 @@ class Looker:
         )
 
 
-def find_faces(detector: FaceDetector, frame: Frame) -> list[FaceBox]:
-    """All faces in `frame` [H, W, 3] of any shape, the clearest first, in its pixels."""
+def find_faces(finder: FaceFinder, frame: Frame) -> list[FaceBox]:
+    """All faces in `frame` [H, W, 3] of any shape, the one to go by first, in its pixels."""
     height, width = frame.shape[:2]
     scale = _SEEN_PX / max(height, width)
     inner = (max(round(width * scale), 1), max(round(height * scale), 1))
@@ -103,7 +103,7 @@ def find_faces(detector: FaceDetector, frame: Frame) -> list[FaceBox]:
     square[: inner[1], : inner[0]] = cv2.resize(frame, inner, interpolation=cv2.INTER_AREA)
     return [
         FaceBox(box.centre / scale, box.side / scale, box.eyes / scale)
-        for box in detector.find_all(square)
+        for box in finder.find_all(square)
     ]
 
 

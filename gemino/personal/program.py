@@ -24,6 +24,7 @@ from gemino.errors import MediaError, ModelError
 from gemino.nn.adapter import attach, extract, from_arrays, merged, to_arrays
 from gemino.nn.model import GeminoNet
 from gemino.personal import footage
+from gemino.personal.detectors import DEFAULT_DETECTOR, DetectorName, named
 from gemino.personal.judging import (
     AS_FILMED,
     LEAST_GAIN,
@@ -62,6 +63,7 @@ class PersonalOptions:
 
     videos: of one person. model: the generic one, which stays as it is. minutes, steps: training
     ends at whichever comes first, or where it no longer helps. rank: of the change to each layer.
+    detector: what finds the face.
     views: sequences made of each take. seconds: of video that are used at most. threads: on a CPU,
     0 for torch's own choice. runs, models: folders for what is under way, and for adapters.
     """
@@ -78,6 +80,7 @@ class PersonalOptions:
     crop_px: int = 256
     learning_rate: float = 2e-3
     seconds: float = MAX_SECONDS
+    detector: DetectorName = DEFAULT_DETECTOR
     validate_every: int = 100
     save_every_s: float = 60.0
     seed: int = 0
@@ -180,7 +183,9 @@ def run(options: PersonalOptions, console: Console) -> Result:
     keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
-    found = footage.prepare(options.videos, folder, options.seconds, console.print)
+    found = footage.prepare(
+        options.videos, folder, options.seconds, console.print, options.detector, options.device
+    )
     for line in found.warnings:
         console.print(f"note: {line}", soft_wrap=True)
     console.print(
@@ -221,12 +226,12 @@ def _begin(folder: Path, base: ModelFiles, options: PersonalOptions) -> None:
     Raises ModelError where there is one, and it is to be gone on from.
     """
     sizes = [[video.name, video.stat().st_size] for video in options.videos if video.exists()]
-    now = json.dumps([base.sha256, options.rank, sizes])
+    now = json.dumps([base.sha256, options.rank, sizes, *named(options.detector)])
     path, checkpoint = folder / _BEGUN, folder / _CHECKPOINT
     if options.resume and checkpoint.exists() and path.exists() and path.read_text() != now:
         raise ModelError(
-            f"{folder}: holds a training of other videos, or of another model; go on with those, "
-            "or begin anew with --no-resume"
+            f"{folder}: holds a training of other videos, or with another --model, --rank or "
+            "--detector; go on with those, or begin anew with --no-resume"
         )
     path.write_text(now)
 

@@ -19,7 +19,8 @@ _CARD = """# Adapter {name}
 For {base} (SHA-256 {base_sha256}...) alone; {size:,} bytes, SHA-256 {sha256}.
 
 Trained in {steps} steps, {minutes:.1f} minutes, on {learned:.0f} s of this person's own video, and
-judged on the last {judged:.0f} s of it, which it did not learn from:
+judged on the last {judged:.0f} s of it, which it did not learn from (the face was found by
+{detector}):
 
 | seen and drawn | LR stream | LPIPS, {base} | LPIPS, with this adapter | |
 |---|---|---|---|---|
@@ -74,6 +75,7 @@ def publish(
         minutes=trained[1],
         learned=found.seconds - found.judged_s,
         judged=found.judged_s,
+        detector=found.detector,
         rows="\n".join(rows),
         generic=verdict.generic,
         personal=verdict.personal,
