@@ -84,11 +84,12 @@ class Conversation:
             self._state.receive(message)
             answers = self._take(message)
         except WireError as error:
+            level = logging.WARNING if self._refusal is None else logging.DEBUG
             self._refusal = self._refusal or error  # the first says most
             for half in (self.outgoing, self.incoming):
                 if half is not None:
                     half.counters.garbage += 1
-            logger.warning("dropped a message: %s", error)
+            logger.log(level, "dropped a message: %s", error)
             return []
         return [self._said(a) for a in answers] if self._state.ours is PeerState.OPEN else []
 
