@@ -189,6 +189,25 @@ def test_mute_and_camera_off_are_heard_and_seen(browser: Browser, server: Server
         assert errors == []
 
 
+def test_who_is_muted_stays_so_when_the_camera_comes_back(
+    browser: Browser, server: Server
+) -> None:
+    with visiting(browser) as (page, errors):
+        start(page, server.url)
+        page.click("#mute")
+        page.click("#hide")
+        page.evaluate("window.before = document.getElementById('self').srcObject")
+        page.evaluate("before.getVideoTracks()[0].dispatchEvent(new Event('ended'))")
+        page.click("#again")
+        until(page, "document.getElementById('self').srcObject !== before")
+        live = "document.getElementById('self').srcObject.getTracks().map((one) => one.enabled)"
+        assert page.evaluate(live) == [False, False]
+        page.click("#mute")
+        page.click("#hide")
+        assert page.evaluate(live) == [True, True]
+        assert errors == []
+
+
 def test_reload_and_rejoin(browser: Browser, server: Server) -> None:
     with visiting(browser) as (page, errors):
         start(page, server.url)

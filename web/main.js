@@ -75,6 +75,7 @@ async function turnOn() {
 async function use(opened) {
   stream?.getTracks().forEach((track) => track.stop());
   stream = opened;
+  obey();
   by("self").srcObject = stream;
   body.dataset.camera = "on";
   stopMeter();
@@ -203,21 +204,28 @@ function press(button, on) {
   button.setAttribute("aria-pressed", on);
 }
 
+function pressed(button) {
+  return button.getAttribute("aria-pressed") === "true";
+}
+
+/** Let camera and microphone, new ones as well, be off where the person has switched them off. */
+function obey() {
+  stream?.getAudioTracks().forEach((track) => (track.enabled = !pressed(by("mute"))));
+  stream?.getVideoTracks().forEach((track) => (track.enabled = !pressed(by("hide"))));
+}
+
 function toggle(button) {
-  const on = button.getAttribute("aria-pressed") !== "true";
-  press(button, on);
-  return on;
+  press(button, !pressed(button));
+  obey();
+  return pressed(button);
 }
 
 function mute() {
-  const on = toggle(by("mute"));
-  stream?.getAudioTracks().forEach((track) => (track.enabled = !on));
+  toggle(by("mute"));
 }
 
 function hide() {
-  const on = toggle(by("hide"));
-  stream?.getVideoTracks().forEach((track) => (track.enabled = !on));
-  if (on) body.dataset.hidden = "on";
+  if (toggle(by("hide"))) body.dataset.hidden = "on";
   else delete body.dataset.hidden;
 }
 
