@@ -16,7 +16,7 @@ import numpy as np
 
 from gemino.call.adaptation import split
 from gemino.cli.edge import guard
-from gemino.config import EncoderConfig, coarse_reference_bytes
+from gemino.config import EncoderConfig, first_reference_bytes
 from gemino.decoder import Decoder
 from gemino.encoder import Encoder
 from gemino.evaluation.metrics import lpips, use_one_thread
@@ -71,7 +71,7 @@ def measure(clip: Path, kbps: float) -> Start:
         pictures.append(prepare(timed.frame, SIZE_PX))
         stream.append(encoder.encode(timed.frame, timed.time_s).lr)
         times.append(timed.time_s)
-    coarse = PictureEncoder(coarse_reference_bytes(SIZE_PX)).encode(pictures[0])
+    coarse = PictureEncoder(first_reference_bytes(SIZE_PX)).encode(pictures[0])
     fine = PictureEncoder(budget.reference_max_bytes).encode(pictures[0])
     values: dict[str, list[float]] = {}
     for state, reference in (("none", None), ("coarse", coarse), ("fine", fine)):

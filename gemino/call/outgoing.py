@@ -20,7 +20,7 @@ from gemino.call.sources import Feed
 from gemino.call.speaking import Speaking
 from gemino.call.stats import Counters
 from gemino.call.tracks import SourceFrame, VideoTrack
-from gemino.config import EncoderConfig, LrCodec, coarse_reference_bytes
+from gemino.config import EncoderConfig, LrCodec, first_reference_bytes
 from gemino.errors import CallError, GeminoError
 from gemino.frames import letterbox, resize
 from gemino.wire import (
@@ -61,7 +61,7 @@ class Outgoing:
             fps=feed.fps,
             reference_max_bytes=budget.reference_max_bytes,
             reference_kbps=budget.reference_kbps,
-            coarse_reference_bytes=coarse_reference_bytes(media.size_px),
+            first_reference_bytes=first_reference_bytes(media.size_px),
             foveate=media.fovea,
         )
         self._pictures: PictureSender | PlainPictures = PictureSender(config, self.counters)
