@@ -189,9 +189,7 @@ def test_mute_and_camera_off_are_heard_and_seen(browser: Browser, server: Server
         assert errors == []
 
 
-def test_who_is_muted_stays_so_when_the_camera_comes_back(
-    browser: Browser, server: Server
-) -> None:
+def test_who_is_muted_stays_so_when_the_camera_comes_back(browser: Browser, server: Server) -> None:
     with visiting(browser) as (page, errors):
         start(page, server.url)
         page.click("#mute")
