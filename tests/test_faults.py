@@ -33,7 +33,7 @@ from signaling import Access, SignalingServer
 from test_switches import Colour, call, until
 
 MEDIA = MediaOptions(size_px=256, model=None)
-Entered = TypeVar("Entered", SignalingServer, SignalingClient)
+Begun = TypeVar("Begun", SignalingServer, SignalingClient)
 
 
 @pytest.fixture(autouse=True)
@@ -104,23 +104,23 @@ async def test_a_wrong_token_and_a_missing_one() -> None:
             assert error.code == ("bad-token" if token else "token-required")
 
 
-def entered(kind: type[Entered], monkeypatch: pytest.MonkeyPatch) -> list[Entered]:
-    """Those of `kind` whose `async with` block has begun, from now on."""
-    noted: list[Entered] = []
-    enter = kind.__aenter__
+def begun(kind: type[Begun], begin: str, monkeypatch: pytest.MonkeyPatch) -> list[Begun]:
+    """Those of `kind` whose method `begin` is called from now on."""
+    noted: list[Begun] = []
+    real = getattr(kind, begin)
 
-    async def note(one: Entered) -> Entered:
+    async def note(one: Begun) -> None:
         noted.append(one)
-        return await enter(one)
+        await real(one)
 
-    monkeypatch.setattr(kind, "__aenter__", note)
+    monkeypatch.setattr(kind, begin, note)
     return noted
 
 
 async def test_a_second_device_does_not_get_into_a_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    servers = entered(SignalingServer, monkeypatch)
+    servers = begun(SignalingServer, "start", monkeypatch)
     async with call(Colour(90), tmp_path, monkeypatch) as (_, _, watcher):
         error = await failure(make_peer(servers[0].url))
         assert isinstance(error, SignalingRefused)
@@ -132,7 +132,7 @@ async def test_a_second_device_does_not_get_into_a_call(
 async def test_a_call_outlives_its_signaling_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    servers = entered(SignalingServer, monkeypatch)
+    servers = begun(SignalingServer, "start", monkeypatch)
     async with call(Colour(90), tmp_path, monkeypatch) as (_, _, watcher):
         await servers[0].stop()
         frames = watcher.frames
@@ -206,7 +206,7 @@ async def test_a_description_that_leaves_aiortc_half_made_is_a_line_too(
 async def test_junk_and_a_second_description_in_mid_call_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clients = entered(SignalingClient, monkeypatch)
+    clients = begun(SignalingClient, "connect", monkeypatch)
     async with call(Colour(90), tmp_path, monkeypatch) as (sender, _, watcher):
         for client in clients:
             for junk in (
