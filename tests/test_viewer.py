@@ -1,6 +1,7 @@
 """What the receiver's thread makes ready before it is asked for it."""
 
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,16 @@ import pytest
 
 from gemino.call import receiver
 from gemino.call.adaptation import split
+from gemino.call.display import ShownFrame
 from gemino.call.incoming import Incoming
+from gemino.call.jitter import Picture
 from gemino.call.options import MediaOptions, PeerOptions
 from gemino.call.receiver import Viewer
 from gemino.call.stats import Counters
-from gemino.config import REFERENCES_HELD, Sampling
+from gemino.config import REFERENCES_HELD, Rung, Sampling
 from gemino.frames import Frame
 from gemino.runtime import ClassicalSynthesizer
+from gemino.video.lr import LrEncoder
 from gemino.video.reference import encode_picture
 from gemino.zoo import find
 
@@ -90,3 +94,18 @@ def test_nothing_is_made_ready_for_a_stream_that_has_changed_again(
         viewer._expect(synthesizer, sampling)
     viewer.close()
     assert synthesizer.expected == [Sampling(128), Sampling(128)]
+
+
+def test_a_display_that_fails_ends_the_call_and_does_not_freeze_it() -> None:
+    def show(shown: ShownFrame) -> None:
+        raise RuntimeError(f"no room for {shown.frame.shape[0]} px")
+
+    viewer = Viewer(None, 256, Counters(), show)
+    assert viewer.ready.wait(30)
+    encoder, frame = LrEncoder(Rung("vp8", 64), Fraction(30)), np.zeros((64, 64, 3), np.uint8)
+    for number in range(20):
+        data = encoder.encode(frame).data
+        viewer.push([Picture(number, number * 3000, data, time.monotonic())])
+    viewer.close(timeout_s=30)
+    assert not viewer._thread.is_alive()
+    assert "pictures cannot be shown any more: no room for 256 px" in str(viewer.failure)

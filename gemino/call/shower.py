@@ -86,18 +86,23 @@ class Shower:
         """Show all that is under way, to the end."""
         while (rebuilt := under_way.next()) is not None:
             due, work = rebuilt
+            self._take(due, work)
+            if not isinstance(work, LrPicture):
+                under_way.shown()
+
+    def _take(self, due: DuePicture, work: Future[DecodedFrame] | LrPicture) -> None:
+        what = "rebuilt"
+        try:
             if isinstance(work, LrPicture):
-                self._tell(due, self._between(work))
-                continue
-            try:
-                decoded = work.result()
-            except Exception as error:  # a thread's edge: else the call would show nothing
-                logger.debug("a frame cannot be rebuilt", exc_info=True)
-                self.failure = CallError(f"pictures cannot be rebuilt any more: {error}")
+                decoded = self._between(work)
             else:
+                decoded = work.result()
                 self._account(decoded)
-                self._tell(due, decoded)
-            under_way.shown()
+            what = "shown"
+            self._tell(due, decoded)
+        except Exception as error:  # a thread's edge: else the call would go on and show nothing
+            logger.debug("a picture cannot be %s", what, exc_info=True)
+            self.failure = CallError(f"pictures cannot be {what} any more: {error}")
 
     def _account(self, decoded: DecodedFrame) -> None:
         self._drawn, self._carry = decoded, None
