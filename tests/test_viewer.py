@@ -1,4 +1,4 @@
-"""What the receiver's thread makes ready before it is asked for it."""
+"""What the receiver's threads make ready before it is asked for, leave out, and survive."""
 
 import time
 from fractions import Fraction
@@ -15,6 +15,7 @@ from gemino.call.incoming import Incoming
 from gemino.call.jitter import Picture
 from gemino.call.options import MediaOptions, PeerOptions
 from gemino.call.receiver import Viewer
+from gemino.call.recorder import Recorder
 from gemino.call.stats import Counters
 from gemino.config import REFERENCES_HELD, Rung, Sampling
 from gemino.frames import Frame
@@ -109,3 +110,13 @@ def test_a_display_that_fails_ends_the_call_and_does_not_freeze_it() -> None:
     viewer.close(timeout_s=30)
     assert not viewer._thread.is_alive()
     assert "pictures cannot be shown any more: no room for 256 px" in str(viewer.failure)
+
+
+def test_a_recorder_that_fails_says_so_and_holds_nobody_back(tmp_path: Path) -> None:
+    recorder = Recorder([tmp_path / "shown.mkv"], 256, with_audio=False)
+    shown = ShownFrame(np.zeros((64, 64, 3), np.uint8), 0.0, 0, 0.0, False, 64)  # not 256 px
+    for _ in range(100):
+        recorder.write(shown)
+    recorder.close()
+    assert "cannot be recorded any more: frame is (64, 64, 3)" in str(recorder.failure)
+    assert recorder.log == []

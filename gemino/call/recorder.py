@@ -73,6 +73,8 @@ class Recorder:
                     self._write(item)
                 except MediaError as error:
                     self.failure = error
+                except Exception as error:  # a thread's edge: else the caller would wait for ever
+                    self.failure = MediaError(f"what is shown cannot be recorded any more: {error}")
         for writer, _ in self._writers:
             self._finish(writer)
 
