@@ -6,14 +6,6 @@
 from signaling.access import Access
 from signaling.ice import IceServers
 from signaling.limits import Limits, Refused
-from signaling.server import SignalingServer, StartError, cannot_listen
+from signaling.server import SignalingServer, StartError
 
-__all__ = [
-    "Access",
-    "IceServers",
-    "Limits",
-    "Refused",
-    "SignalingServer",
-    "StartError",
-    "cannot_listen",
-]
+__all__ = ["Access", "IceServers", "Limits", "Refused", "SignalingServer", "StartError"]

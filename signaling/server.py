@@ -34,13 +34,13 @@ class StartError(OSError):
     """The server cannot listen where, or as, it was told to."""
 
 
-def cannot_listen(host: str, port: int, error: OSError | OverflowError) -> str:
+def _cannot_listen(host: str, port: int, error: OSError | OverflowError) -> str:
     """One line: that nobody can listen on `port` of `host`, why, and what to do about it."""
     what = f"cannot listen on {host}:{port}"
     if isinstance(error, OverflowError):
         return f"{what}: choose a port of at most 65535, or 0 for a free one"
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return f"{what}: this machine has no such address; 0.0.0.0 is all that it has of IPv4"
+        return f"{what}: this machine has no such address; 0.0.0.0 stands for all of its IPv4 addresses"
     # asyncio's own words repeat the address.
     reason = os.strerror(error.errno) if error.errno else str(error)
     return f"{what}: {reason}; choose another port, or 0 for a free one"
@@ -105,7 +105,7 @@ class SignalingServer:
             )
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
-            raise StartError(cannot_listen(self.host, self.port, error)) from None
+            raise StartError(_cannot_listen(self.host, self.port, error)) from None
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def drain(self, seconds: float) -> None:

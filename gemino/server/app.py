@@ -21,7 +21,6 @@ from gemino.server.assets import INDEX, Asset, read_assets
 from gemino.server.messages import MAX_KBPS, MIN_KBPS
 from gemino.server.session import MAX_SDP_BYTES, Session
 from gemino.server.trip import Trip
-from signaling import cannot_listen
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,12 @@ class PageServer:
             await site.start()
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
-            raise CallError(cannot_listen(place.host, place.port, error)) from None
+            # asyncio's own words repeat the address, up to the last colon.
+            reason = str(getattr(error, "strerror", None) or error).rpartition(": ")[2]
+            raise CallError(
+                f"cannot listen on {place.host}:{place.port}: {reason.rstrip('.')};"
+                " choose another port, or 0, on an address of this machine"
+            ) from None
         self.port = self._runner.addresses[0][1]
         return self
 
