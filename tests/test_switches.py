@@ -213,3 +213,18 @@ async def test_keys_are_left_alone_where_there_is_no_terminal(
         monkeypatch.setattr(sys, "stdin", nothing)
         with keys.listening(peer, asyncio.get_running_loop()) as listens:
             assert not listens
+
+
+async def test_a_terminal_that_is_gone_costs_nothing_and_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    peer = Peer(PeerOptions("r", "", MediaOptions(), output=tmp_path / "x.mp4"), lambda *_: None)
+    with os.fdopen(theirs) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        loop = asyncio.get_running_loop()
+        with keys.listening(peer, loop) as listens:
+            assert listens
+            os.close(ours)
+            await asyncio.sleep(0.3)
+            assert not loop.remove_reader(terminal)  # nobody listens to it any more

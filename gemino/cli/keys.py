@@ -55,7 +55,13 @@ def listening(peer: Peer, loop: asyncio.AbstractEventLoop) -> Iterator[bool]:
     before = termios.tcgetattr(terminal)
 
     def read() -> None:
-        for key in os.read(terminal, 64).decode("ascii", "ignore"):
+        try:
+            typed = os.read(terminal, 64)
+        except OSError:
+            typed = b""
+        if not typed:  # the terminal is gone, and would be ready for ever
+            loop.remove_reader(terminal)
+        for key in typed.decode("ascii", "ignore"):
             press(peer, key.lower())
 
     try:
@@ -64,4 +70,5 @@ def listening(peer: Peer, loop: asyncio.AbstractEventLoop) -> Iterator[bool]:
         yield True
     finally:
         loop.remove_reader(terminal)
-        termios.tcsetattr(terminal, termios.TCSANOW, before)
+        with contextlib.suppress(termios.error):  # it is gone
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
