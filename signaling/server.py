@@ -40,7 +40,7 @@ def _cannot_listen(host: str, port: int, error: OSError | OverflowError) -> str:
     if isinstance(error, OverflowError):
         return f"{what}: choose a port of at most 65535, or 0 for a free one"
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return f"{what}: this machine has no such address; 0.0.0.0 stands for all of its IPv4 addresses"
+        return f"{what}: this machine has no such address; 0.0.0.0 means all of its IPv4"
     # asyncio's own words repeat the address.
     reason = os.strerror(error.errno) if error.errno else str(error)
     return f"{what}: {reason}; choose another port, or 0 for a free one"
