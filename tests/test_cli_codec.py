@@ -199,6 +199,7 @@ def test_a_broken_gem_file_is_decoded_as_far_as_it_goes(encoded: Path, tmp_path:
     kept = re.search(r"breaks off .* holds the (\d+) frames before", said)
     assert kept, said
     assert len(list(read_frames(out))) == int(kept[1]) > 0
+    out.unlink()
     short.write_bytes(whole[:90])
     fails_in_one_line(gemino("decode", short, "-o", out, "--model", "none"))
     assert not out.exists()

@@ -71,6 +71,8 @@ def test_who_runs_the_printed_command_is_in_the_call(tmp_path: Path) -> None:
     _, listener_said = listener.communicate(timeout=100)
     assert (other.returncode, listener.returncode) == (0, 0), said + listener_said
     assert len(list(read_frames(tmp_path / "received.mp4"))) > 1
+    assert said.splitlines()[-1] == "the call has ended; see received.mp4"
+    assert listener_said.splitlines()[-1] == "the call has ended"
     assert not is_open(port_of(told))  # the server went with the call
 
 

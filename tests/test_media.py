@@ -236,6 +236,20 @@ def test_what_cannot_be_written_is_an_error(tmp_path: Path, name: str) -> None:
                 movie.write(frame, index / 30)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_movie_of_nothing_leaves_no_file_and_what_was_there_stays(
+    tmp_path: Path, name: str
+) -> None:
+    MovieWriter(tmp_path / name, 64, Fraction(30), audio_rate_hz=48_000).close()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / name).write_text("dear")
+    MovieWriter(tmp_path / name, 64, Fraction(30)).close()
+    assert (tmp_path / name).read_text() == "dear"
+    with MovieWriter(tmp_path / name, 64, Fraction(30)) as movie:
+        movie.write(np.zeros((64, 64, 3), np.uint8), 0.0)
+    assert [timed.frame.shape for timed in read_frames(tmp_path / name)] == [(64, 64, 3)]
+
+
 def test_only_known_kinds_of_movie_are_written(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"\.mp4 or \.mkv"):
         MovieWriter(tmp_path / "a.avi", 64, Fraction(30))

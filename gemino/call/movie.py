@@ -36,6 +36,7 @@ class CallMovie:
     """
 
     def __init__(self, path: Path, size_px: int, *, both: bool) -> None:
+        self.path = path
         self.failure: MediaError | None = None
         self._timeline = Timeline(size_px, both=both)
         sides = self._timeline.width_px, self._timeline.height_px

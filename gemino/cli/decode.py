@@ -121,23 +121,18 @@ class Shown:
 
 def _rebuild(file: BinaryIO, header: Header, decoder: Decoder, output: Path, shown: Shown) -> None:
     """Write every frame of `file`, behind its header, and count in `shown`; no frame, no movie."""
-    movie = MovieWriter(output, header.output_px, header.fps)
-    try:
-        with movie, progress() as bar:
-            task = bar.add_task("decoding", total=header.frames)
-            for record in read_records(file, header.codec):
-                if isinstance(record, ReferenceRecord):
-                    shown.add_reference(decoder, record)
-                elif isinstance(record, PictureRecord):
-                    shown.add_picture(decoder, record, movie)
-                    bar.advance(task)
-                elif isinstance(record, EndRecord):
-                    shown.seconds = record.duration_us / 1e6
-        if not shown.frames:
-            raise CodecError("this .gem file holds no pictures")
-    finally:
-        if not shown.frames:
-            output.unlink(missing_ok=True)
+    with MovieWriter(output, header.output_px, header.fps) as movie, progress() as bar:
+        task = bar.add_task("decoding", total=header.frames)
+        for record in read_records(file, header.codec):
+            if isinstance(record, ReferenceRecord):
+                shown.add_reference(decoder, record)
+            elif isinstance(record, PictureRecord):
+                shown.add_picture(decoder, record, movie)
+                bar.advance(task)
+            elif isinstance(record, EndRecord):
+                shown.seconds = record.duration_us / 1e6
+    if not shown.frames:
+        raise CodecError("this .gem file holds no pictures")
 
 
 def _report(shown: Shown, model: str, header: Header, output: Path, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from gemino.call import loopback
+from gemino.call.movie import CallMovie
 from gemino.call.options import LoopbackOptions, LoopbackReport, PeerOptions
 from gemino.call.peer import Interrupted, Peer
 from gemino.call.recorder import write_log
@@ -184,6 +185,8 @@ async def _run_peer(
         finally:
             report = peer_report(peer.outgoing, peer.incoming) | peer.setup()
             _write_results(options, peer, report, report_path)
+        if not options.supervised and report["connect_s"] is not None:
+            _tell_end(options)
     return report, interrupted
 
 
@@ -193,6 +196,14 @@ def _tell_waiting(options: PeerOptions, own: OwnServer | None) -> None:
     typer.echo(f"waiting for the other side in room {options.room} (Ctrl-C ends)", err=True)
     if own is None:
         typer.echo(f"which runs:\n\n  {invitation(options, options.server_url)}\n", err=True)
+
+
+def _tell_end(options: PeerOptions) -> None:
+    """Say that the call is over, and which films it has left."""
+    movies = [shown.path for shown in options.displays if isinstance(shown, CallMovie)]
+    films = [path for path in (options.output, options.lossless, *movies) if path and path.exists()]
+    see = f"; see {', '.join(map(str, films))}" if films else ""
+    typer.echo(f"the call has ended{see}", err=True)
 
 
 def _write_results(

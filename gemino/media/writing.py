@@ -62,8 +62,9 @@ class MovieWriter:
         # Packets reach the file at once: a crash loses the last second, not the last 32 kB.
         options = {"flush_packets": "1"} | ({} if self._lossless else _FRAGMENTED)
         try:
-            # FFmpeg opens the file at the first packet, which is late to hear that it cannot.
-            self.path.open("wb").close()
+            # FFmpeg opens the file at the first packet, which is late to hear that it cannot;
+            # what is there stands until then.
+            self.path.open("ab").close()
             self._container = av.open(f"file:{self.path}", "w", options=options)
             self._add_streams(fps, audio_rate_hz)
         except (av.FFmpegError, OSError) as exc:
@@ -142,7 +143,7 @@ class MovieWriter:
             raise MediaError(f"{self.path}: cannot be written ({reason(exc)})") from exc
 
     def close(self) -> None:
-        """Finish the file; a second call does nothing."""
+        """Finish the file, and leave none that is empty; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -155,6 +156,8 @@ class MovieWriter:
                 self._container.close()
             except (av.FFmpegError, OSError) as exc:
                 raise MediaError(f"{self.path}: cannot be written ({reason(exc)})") from exc
+            if self.path.is_file() and not self.path.stat().st_size:
+                self.path.unlink()
 
     def __enter__(self) -> Self:
         return self
