@@ -1,9 +1,13 @@
 """`gemino doctor`: what it finds, how it ends, and what it promises."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +91,20 @@ def test_a_busy_machine_is_worth_a_note() -> None:
 
 def test_pictures_are_drawn_as_many_at_a_time_as_in_a_call() -> None:
     assert frames_a_second(ClassicalSynthesizer(256), 0.1) > 30
+
+
+def test_ctrl_c_does_not_wait_for_the_end_of_the_time() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    began_s = time.monotonic()
+    interrupt = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    interrupt.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            frames_a_second(ClassicalSynthesizer(256), 100.0)
+    finally:
+        interrupt.cancel()
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - began_s < 50
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,9 @@ def _measure(cases: "Sequence[Case]", as_json: Path | None) -> "list[Record]":
                 records.append(run_apart(case, told))
             except KeyboardInterrupt:
                 kept = "nothing is kept; --json FILE keeps what is done"
-                if as_json is not None and records:
-                    kept = f"{len(records)} of {len(cases)} are kept in {as_json}"
+                if as_json is not None:
+                    where = f" in {as_json}" if records else ""
+                    kept = f"{len(records)} of {len(cases)} are kept{where}"
                 console.print(f"interrupted; {kept}", soft_wrap=True)
                 raise
             bar.remove_task(work)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -224,9 +225,11 @@ def frames_a_second(synthesizer: Synthesizer, seconds: float) -> float:
     sampling = Sampling(128)
     lr = shrink(picture, sampling)
 
+    over = threading.Event()
+
     def draw(until_s: float) -> int:
         drawn = 0
-        while time.perf_counter() < until_s:
+        while time.perf_counter() < until_s and not over.is_set():
             _draw(synthesizer, lr, sampling)
             drawn += 1
         return drawn
@@ -234,7 +237,10 @@ def frames_a_second(synthesizer: Synthesizer, seconds: float) -> float:
     with ThreadPoolExecutor(REBUILDERS) as pool:
         list(pool.map(lambda _: _draw(synthesizer, lr, sampling), range(REBUILDERS)))
         start = time.perf_counter()
-        drawn = sum(pool.map(draw, [start + seconds] * REBUILDERS))
+        try:
+            drawn = sum(pool.map(draw, [start + seconds] * REBUILDERS))
+        finally:
+            over.set()  # Ctrl-C does not wait until the time is up
         return drawn / (time.perf_counter() - start)
 
 
