@@ -1,5 +1,7 @@
 """What a peer can send apart from a camera: clips, clips in a loop, a test pattern."""
 
+import threading
+import time
 from fractions import Fraction
 from itertools import count, islice
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from gemino.call.audio import BLOCK_SAMPLES
 from gemino.call.opus import SAMPLE_RATE_HZ
 from gemino.call.pattern import PATTERN_FPS, draw_pattern, time_code
+from gemino.call.readahead import ReadAhead
 from gemino.call.sources import ClipSource, Feed, PatternSource, Schedule
 from gemino.call.tracks import MAX_LATE_S, MediaClock, SourceFrame
 from gemino.config import frame_step
@@ -112,6 +115,26 @@ def test_frames_that_come_too_late_are_left_out_but_not_all() -> None:
     assert [frame.index for frame in schedule] == [5, 10, 15, 20, 25]
     assert schedule.dropped == 25
     assert MAX_LATE_S < 60
+
+
+@pytest.mark.parametrize("depth", [1, 6])
+def test_who_waits_for_more_of_what_is_closed_gets_its_end(depth: int) -> None:
+    ahead = ReadAhead(count(), depth)
+    got: list[int | None] = [ahead.get()]
+
+    def take_all() -> None:
+        while got[-1] is not None:
+            got.append(ahead.get())
+
+    while ahead._queue.qsize() < depth:
+        time.sleep(0.01)
+    ahead.close()
+    time.sleep(0.2)  # what is ahead is full, and stays so
+    taker = threading.Thread(target=take_all, daemon=True)
+    taker.start()
+    taker.join(30)
+    assert not taker.is_alive()
+    assert ahead.get() is None
 
 
 def test_the_pattern_has_no_end_and_each_frame_is_new() -> None:

@@ -49,7 +49,7 @@ class ReadAhead(Generic[Item]):
         return self._ended or bool(self._first) or not self._queue.empty()
 
     def close(self) -> None:
-        """Stop the thread soon; `get` gives what is left and then the end."""
+        """Stop the thread; soon `get` gives the end, whoever waits in it."""
         self._closed.set()
 
     def _run(self) -> None:
@@ -69,6 +69,8 @@ class ReadAhead(Generic[Item]):
             except queue.Full:
                 continue
             return True
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(None)  # somebody may wait in get()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
+        self._queue.put(None)  # there is room: nobody else puts, and somebody may wait in get()
         return False
