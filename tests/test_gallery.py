@@ -237,18 +237,6 @@ def test_a_receiver_that_wishes_for_a_reference_gets_one(gallery: Gallery) -> No
         outgoing.close()
 
 
-def test_references_that_nobody_can_use_do_not_pile_up() -> None:
-    media = MediaOptions(size_px=256, model=None)
-    feed = PatternSource().open(256, media.kbps, None)
-    outgoing = Outgoing(PeerOptions("room", "", media, source=PatternSource()), feed)
-    try:
-        outgoing.spare_references()
-        assert offers_of(outgoing, scene(1), 0.0) == []
-        assert outgoing._pictures.take_references() == []
-    finally:
-        outgoing.close()
-
-
 def offers_of(outgoing: Outgoing, frame: Frame, now: float) -> list[ReferenceOffer]:
     """Those that come with the next second of `frame`; references are coded in a thread."""
     offers = []

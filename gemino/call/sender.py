@@ -41,6 +41,8 @@ class PictureSender:
         self._wants_reference = False
         self._held: list[Thumbnail] = []
         self._primed: EncodedFrame | None = None
+        self._coding = threading.Lock()  # while a picture is coded
+        self._closed = False
         self._count_rung(config.rung)
 
     def prime(self, frame: Frame) -> None:
@@ -61,11 +63,15 @@ class PictureSender:
     def encode(self, frame: Frame, time_s: float, force_keyframe: bool) -> bytes:
         """One frame of any size, taken at `time_s`, as one coded LR picture.
 
-        Raises CodecError. The frame that follows `prime` is taken as the primed one.
+        Raises CodecError. The frame that follows `prime` is taken as the primed one. Nothing comes
+        of one that follows `close`: a source may have some left.
         """
         encoded, self._primed = self._primed, None
         if encoded is None:
-            encoded = self._run(frame, time_s, force_keyframe=force_keyframe)
+            with self._coding:
+                if self._closed:
+                    return b""
+                encoded = self._run(frame, time_s, force_keyframe=force_keyframe)
         self._counters.frames += 1
         self._counters.lr_bytes += len(encoded.lr)
         self._counters.key_frames += encoded.keyframe
@@ -80,7 +86,9 @@ class PictureSender:
         return references
 
     def close(self) -> None:
-        """Make no more references."""
+        """Make no more pictures and references; waits for the picture that is being coded."""
+        with self._coding:
+            self._closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def set_rung(self, rung: Rung) -> None:
