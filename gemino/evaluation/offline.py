@@ -23,6 +23,7 @@ from gemino.config import (
     LrCodec,
     Rung,
     Sampling,
+    first_reference_bytes,
     frame_step,
     ladder,
     reference_budget_bytes,
@@ -89,6 +90,7 @@ class Gemino:
             reference_max_bytes=most,
             reference_kbps=share,
             foveate=self.stream.foveate,
+            first_reference_bytes=first_reference_bytes(footage.size_px),
         )
         # References follow from the pictures alone, so what they take is known beforehand.
         sent = sum(len(reference) for _, reference in _references(footage, config, step))
