@@ -186,7 +186,7 @@ def test_only_a_model_itself_is_personalized(home: Path) -> None:
     ("words", "said"),
     [
         (["--name", "a/b"], "--name must be"),
-        ([], "name the videos of one person and --name"),
+        ([], "name the videos of one person, or --record SECONDS, with --name"),
         (["--name", "me", "--many", "x"], "name neither any nor --name"),
         (["--name", "me", "--device", "abacus"], "--device must be"),
         (["--name", "me", "--model", "nothing"], "no model 'nothing'"),

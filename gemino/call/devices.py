@@ -117,7 +117,7 @@ def _nodes() -> list[Path]:
 
 def _why_not(path: str) -> str:
     if not path.isdigit() and not Path(path).exists():
-        return f"there is no camera {path} any more: plug it in again"
+        return f"there is no camera {path}: plug one in"
     if not path.isdigit() and not os.access(path, os.R_OK | os.W_OK):
         return f"no permission to use {path}: sudo usermod -aG video $USER, then log in again"
     return f"camera {path} cannot be opened: close the program that uses it, or try another one"

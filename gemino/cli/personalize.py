@@ -87,7 +87,7 @@ class _Course:
     model: Annotated[str, typer.Option(help="The model that it adapts.")] = DEFAULT_MODEL
     minutes: Annotated[float, typer.Option(min=0.01, help="Minutes of training, at most.")] = 15.0
     steps: Annotated[int, typer.Option(min=1, help="Steps of training, at most.")] = 1200
-    rank: Annotated[int, typer.Option(min=1, max=24, help="Size of the adapter: 2 to 24.")] = 8
+    rank: Annotated[int, typer.Option(min=1, max=24, help="Size of the adapter.")] = 8
     seed: Annotated[int, typer.Option(min=0, help="Decides batches and first weights.")] = 0
 
 
@@ -201,7 +201,9 @@ def _check_who(videos: list[Path] | None, name: str | None, many: Path | None) -
             raise GeminoError("--many FOLDER says whose videos: name neither any nor --name")
         return
     if not videos or name is None:
-        raise GeminoError("name the videos of one person and --name, or --many FOLDER")
+        raise GeminoError(
+            "name the videos of one person, or --record SECONDS, with --name; or --many FOLDER"
+        )
     if not _NAME.fullmatch(name):
         raise GeminoError(f"--name must be letters, digits, '.', '_' and '-', not {name!r}")
 
