@@ -6,6 +6,7 @@ import importlib.metadata
 import socket
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import aioice.ice
@@ -187,6 +188,26 @@ def test_the_slot_passes_frames_times_and_key_frame_wishes() -> None:
     packet.pts, packet.time_base = 6000, Fraction(1, 90_000)
     payloads, timestamp = slot.pack(packet)
     assert (vp8_depayload(payloads[0]), timestamp) == (b"ready made", 6000)
+
+
+def test_a_peer_that_asks_with_each_picture_gets_a_key_frame_now_and_then() -> None:
+    forced: list[bool] = []
+
+    def encode(_frame: Frame, _time_s: float, force_keyframe: bool) -> bytes:
+        forced.append(force_keyframe)
+        return b"picture"
+
+    slot = LrSlot(encode)
+    for number in range(60):  # two seconds
+        slot.encode(video_frame(number), force_keyframe=number < 50)
+    at = [number for number, one in enumerate(forced) if one]
+    assert at[0] == 0
+    assert at[-1] >= 50  # what was asked for last came later
+    assert {after - before for before, after in pairwise(at)} <= {9, 10}
+    slot.request_keyframe()
+    for number in range(70, 75):
+        slot.encode(video_frame(number))
+    assert forced[60:] == [True, False, False, False, False]
 
 
 def test_the_slot_packetises_av1_where_that_was_agreed() -> None:

@@ -27,3 +27,14 @@ def test_frames_that_follow_the_end_become_nothing() -> None:
     pictures.close()
     assert pictures.encode(scene(1), 0.1, False) == b""
     pictures.close()
+
+
+def test_the_stream_begins_with_a_key_frame_where_a_primed_picture_is_not_sent() -> None:
+    counters = Counters()
+    pictures = PictureSender(EncoderConfig(output_px=256, foveate=True), counters)
+    pictures.prime(scene(1))
+    pictures.look_evenly()
+    pictures.encode(scene(1), 0.0, False)
+    pictures.encode(scene(1), 0.1, False)
+    pictures.close()
+    assert (counters.frames, counters.key_frames) == (2, 1)

@@ -60,7 +60,3 @@ class DesktopPictures:
             codec=self._encoder.codec,
         )
         return picture.data
-
-    def request_keyframe(self) -> None:
-        """Make the next picture one that stands alone, two seconds after the last."""
-        self._wants_key_frame = True

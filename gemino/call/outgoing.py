@@ -245,7 +245,7 @@ class Outgoing:
                 self._album.wished()
             self._pictures.request_reference()
         elif isinstance(message, KeyframeWish):
-            (self.shown.desktop or self._pictures).request_keyframe()
+            self.shown.request_keyframe()
         elif isinstance(message, Stats):
             self.on_loss(message.packets_lost)
 

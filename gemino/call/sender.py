@@ -51,13 +51,13 @@ class PictureSender:
 
     def start_over(self, rung: Rung) -> None:
         """Code as `rung` says after all; before the first `encode`. A primed reference stays."""
-        self._primed = None
+        self._primed, self._keyframe = None, True
         self.set_rung(rung)
         self._count_rung(rung)
 
     def look_evenly(self) -> None:
         """Have no fovea; before the first `encode`. A primed reference stays."""
-        self._primed = None
+        self._primed, self._keyframe = None, True
         self._encoder.look_evenly()
 
     def encode(self, frame: Frame, time_s: float, force_keyframe: bool) -> bytes:

@@ -119,6 +119,10 @@ class Showing:
         if before is not None:
             before.close()
 
+    def request_keyframe(self) -> None:
+        """Make the next picture a key frame, if the last one on demand is old enough."""
+        self._lr.request_keyframe()
+
     def times(self, now: float) -> list[CaptureTime]:
         """When the latest picture was taken: said now and then, as soon as it is known."""
         if self._told_at is not None and now - self._told_at < _CAPTURE_TIME_EVERY_S:

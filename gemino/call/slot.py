@@ -16,6 +16,8 @@ from gemino.frames import Frame
 
 PAYLOAD_MAX_BYTES = 1_200
 _PICTURE_ID_MODULUS = 1 << 15
+_KEY_FRAME_EVERY_S = 0.3
+"""On demand: a peer that got one with each picture would get fifteen times the rate."""
 
 EncodePicture = Callable[[Frame, float, bool], bytes]
 """(frame, media time in seconds, key frame wanted) -> one coded picture."""
@@ -37,10 +39,16 @@ class LrSlot(Encoder):
         """The first payload and its timestamp before the sender's random offset."""
         self._encode = encode
         self._picture_id = 0
+        self._wants_keyframe = False
+        self._forced_at_s = -_KEY_FRAME_EVERY_S
 
     def hand_over(self, encode: EncodePicture, codec: LrCodec) -> None:
         """Run `encode` from now on, which gives `codec`; once media flows, the same as before."""
         self._encode, self.codec = encode, codec
+
+    def request_keyframe(self) -> None:
+        """Make the next picture a key frame, if the last one on demand is old enough."""
+        self._wants_keyframe = True
 
     def encode(self, frame: object, force_keyframe: bool = False) -> tuple[list[bytes], int]:
         assert isinstance(frame, av.VideoFrame)
@@ -49,7 +57,8 @@ class LrSlot(Encoder):
         timestamp = convert_timebase(frame.pts, frame.time_base, VIDEO_TIME_BASE)
         pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
         try:
-            picture = self._encode(pixels, float(frame.pts * frame.time_base), force_keyframe)
+            time_s = float(frame.pts * frame.time_base)
+            picture = self._encode(pixels, time_s, self._forces(force_keyframe, time_s))
             return self._packetize(picture, timestamp) if picture else ([], timestamp)
         except GeminoError as error:
             self.failure = error
@@ -60,6 +69,14 @@ class LrSlot(Encoder):
         assert packet.time_base is not None
         timestamp = convert_timebase(packet.pts, packet.time_base, VIDEO_TIME_BASE)
         return self._packetize(bytes(packet), timestamp)
+
+    def _forces(self, asked: bool, time_s: float) -> bool:
+        """Whether to force a key frame at `time_s`; what is asked for too soon waits."""
+        self._wants_keyframe |= asked
+        if not self._wants_keyframe or time_s - self._forced_at_s < _KEY_FRAME_EVERY_S:
+            return False
+        self._wants_keyframe, self._forced_at_s = False, time_s
+        return True
 
     def _packetize(self, picture: bytes, timestamp: int) -> tuple[list[bytes], int]:
         if self.codec == "av1":
