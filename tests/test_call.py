@@ -321,7 +321,7 @@ async def test_garbage_on_the_data_channel_is_dropped_and_the_call_goes_on(
     assert receiver.incoming.counters.garbage == len(junk)
     told = [one for one in caplog.records if "dropped a message" in one.message]
     assert [one.levelname for one in told] == ["WARNING"] * 2  # one of each peer: no flood
-    assert receiver.incoming.counters.references == 1
+    assert receiver.incoming.counters.references >= 1
     assert len(movie_frames(output)) == receiver.incoming.counters.frames > 0
 
 
