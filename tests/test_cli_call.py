@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gemino.call.options import LoopbackReport
-from gemino.cli.live import _summary
+from gemino.cli.live import _StatsFile, _summary
 from x_display import XVFB, virtual_screen
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "webcam.mp4"
@@ -170,3 +170,11 @@ def test_no_clip_and_no_output_is_written_over(
     assert len(done.stderr.splitlines()) == 1
     assert clip.read_bytes() == SAMPLE.read_bytes()
     assert list(tmp_path.iterdir()) == [clip]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_statistics_that_find_no_room_do_not_end_the_call(caplog: pytest.LogCaptureFixture) -> None:
+    with _StatsFile(Path("/dev/full")) as stats:
+        for second in range(3):
+            stats.write({"second": second})
+    assert caplog.text.count("statistics are not written any more, the call goes on: No space") == 1

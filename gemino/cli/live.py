@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import sys
 import threading
@@ -26,6 +27,8 @@ from gemino.cli import browser, keys, logs, outputs, panel
 from gemino.cli.meeting import OwnServer, hosted, invitation
 from gemino.cli.signals import on_stop
 from gemino.errors import MediaError
+
+logger = logging.getLogger(__name__)
 
 
 class _Screen:
@@ -221,7 +224,7 @@ class _StatsFile:
 
     def __init__(self, path: Path | None) -> None:
         try:
-            self._file = None if path is None else path.open("a", encoding="utf-8")
+            self._file = None if path is None else path.open("ab", buffering=0)
         except OSError as error:
             raise MediaError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -233,9 +236,15 @@ class _StatsFile:
             self._file.close()
 
     def write(self, row: dict[str, Any]) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(row) + "\n")
-            self._file.flush()
+        if self._file is None:
+            return
+        try:
+            self._file.write(json.dumps(row).encode() + b"\n")
+        except OSError as error:
+            why = error.strerror
+            logger.warning("statistics are not written any more, the call goes on: %s", why)
+            self._file.close()
+            self._file = None
 
 
 def _teller(screen: _Screen, stats: _StatsFile) -> Callable[[Peer, float], None]:
