@@ -155,8 +155,10 @@ class Conversation:
                 f"the other peer does not decode {self.outgoing.codec}, which it agreed to: is it"
                 " of another version?"
             )
-        elif self.outgoing is not None and self._model is not None:
-            self._compare_models(hello, self.outgoing)
+        elif self.outgoing is not None:
+            self.outgoing.limit_references(hello.max_reference_bytes)
+            if self._model is not None:
+                self._compare_models(hello, self.outgoing)
 
     def _compare_models(self, hello: Hello, outgoing: Outgoing) -> None:
         """Say so where the other peer cannot show what we might expect it to."""

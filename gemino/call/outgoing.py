@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from aiortc import RTCPeerConnection, RTCRtpSender
 
-from gemino.call.adaptation import Adaptation, split
+from gemino.call.adaptation import Adaptation, Budget, split
 from gemino.call.album import Album
 from gemino.call.lending import AdapterSender
 from gemino.call.options import PeerOptions
@@ -24,6 +24,7 @@ from gemino.config import EncoderConfig, LrCodec, first_reference_bytes
 from gemino.errors import CallError, GeminoError
 from gemino.frames import letterbox, resize
 from gemino.wire import (
+    MAX_REFERENCE_BYTES,
     AdapterAnswer,
     KeyframeWish,
     MediaState,
@@ -85,6 +86,7 @@ class Outgoing:
         self._told_state = MediaState(sends_picture=True, sends_sound=True)
         self._reported = (0, 0)
         self._sends_references = True
+        self._largest_reference = MAX_REFERENCE_BYTES
         self.their_model = ""
         """The other peer's network: "the same" as ours, "another one", or "none" ("": not told)."""
 
@@ -154,8 +156,16 @@ class Outgoing:
         """Send at most `kbps` of video payload from now on; raises CallError out of bounds."""
         self._media = media = replace(self._media, kbps=kbps)
         self._adaptation.ask(kbps)
-        budget = split(kbps, media.size_px, self.codec, self._ladders.get(self.codec))
-        self._pictures.pay_for_references(budget.reference_max_bytes, budget.reference_kbps)
+        self._pay(split(kbps, media.size_px, self.codec, self._ladders.get(self.codec)))
+
+    def limit_references(self, largest_bytes: int) -> None:
+        """Send none that is larger: the other peer would not take it."""
+        self._largest_reference = largest_bytes
+        self._pay(self._adaptation.budget)
+
+    def _pay(self, budget: Budget) -> None:
+        most_bytes = min(budget.reference_max_bytes, self._largest_reference)
+        self._pictures.pay_for_references(most_bytes, budget.reference_kbps)
 
     def switch(self, feed: Feed) -> None:
         """Send `feed` instead, in mid-call; ours to close from now on.
@@ -228,6 +238,7 @@ class Outgoing:
             if self._lent is not None:
                 self._lent.pace_kbps = budget.reference_kbps
             self._pictures.set_rung(budget.rung)
+            self._pay(budget)
         return [*messages, *self.shown.times(now), *self.sound.time(), *self._state()]
 
     def receive(self, message: Message) -> None:
@@ -275,7 +286,8 @@ class Outgoing:
         if album is not None and album.waits(now):
             return offers
         for reference, seen in self._pictures.take_references():
-            if album is not None and album.spares(seen):
+            spared = album is not None and album.spares(seen)
+            if spared or len(reference) > self._largest_reference:
                 continue
             self._references.send(reference)
             self.counters.references += 1
