@@ -201,6 +201,15 @@ def test_a_device_that_opens_and_does_not_start_is_let_go_of(
     assert closed == [True]
 
 
+def test_a_device_that_cannot_even_be_asked_is_not_alive() -> None:
+    class Gone:
+        @property
+        def active(self) -> bool:
+            raise RuntimeError("PaErrorCode -9988")
+
+    assert not soundcard._Stream(Gone()).alive()
+
+
 def test_times_that_a_driver_makes_up_are_not_believed() -> None:
     assert soundcard._clamped(-5.0) == 0.0
     assert soundcard._clamped(0.03) == 0.03

@@ -101,7 +101,10 @@ class _Stream:
         self._stream = stream
 
     def alive(self) -> bool:
-        return bool(self._stream.active)
+        try:
+            return bool(self._stream.active)
+        except Exception:  # sounddevice's own: whoever watches the device opens it again
+            return False
 
     def close(self) -> None:
         self._stream.close(ignore_errors=True)
