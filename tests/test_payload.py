@@ -210,6 +210,15 @@ def test_a_peer_that_asks_with_each_picture_gets_a_key_frame_now_and_then() -> N
     assert forced[60:] == [True, False, False, False, False]
 
 
+def test_whatever_ends_the_coding_of_pictures_is_told_to_the_call() -> None:
+    def encode(*_: object) -> bytes:
+        raise ValueError("no such picture")
+
+    slot = LrSlot(encode)
+    assert slot.encode(video_frame()) == ([], 0)
+    assert "pictures cannot be sent any more: no such picture" in str(slot.failure)
+
+
 def test_the_slot_packetises_av1_where_that_was_agreed() -> None:
     pictures: list[bytes] = []
     encoder = LrEncoder(Rung("av1", 64, 100))

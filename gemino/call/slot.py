@@ -1,5 +1,6 @@
 """Our LR codec under aiortc's stock sender: frames in, RTP payloads out."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,10 @@ from aiortc.mediastreams import VIDEO_TIME_BASE, convert_timebase
 
 from gemino.call import av1_payload
 from gemino.config import LrCodec
-from gemino.errors import GeminoError
+from gemino.errors import CallError, GeminoError
 from gemino.frames import Frame
+
+logger = logging.getLogger(__name__)
 
 PAYLOAD_MAX_BYTES = 1_200
 _PICTURE_ID_MODULUS = 1 << 15
@@ -62,7 +65,10 @@ class LrSlot(Encoder):
             return self._packetize(picture, timestamp) if picture else ([], timestamp)
         except GeminoError as error:
             self.failure = error
-            return [], timestamp
+        except Exception as error:  # a thread's edge: else the call would go on and send nothing
+            logger.debug("a picture cannot be coded", exc_info=True)
+            self.failure = CallError(f"pictures cannot be sent any more: {error}")
+        return [], timestamp
 
     def pack(self, packet: "av.Packet[Any]") -> tuple[list[bytes], int]:
         assert packet.pts is not None
