@@ -44,7 +44,9 @@ class _Timed:
     ] = DEFAULT_MODEL
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto"
     threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads a frame.")] = 1
-    seconds: Annotated[float, typer.Option(help="Time each model at each size for so long.")] = 10
+    seconds: Annotated[
+        float, typer.Option(help="Seconds of timing, for each model at each size.")
+    ] = 10
     isa: Annotated[
         Literal["all", "avx2"],
         typer.Option(help="avx2: as on a processor without AVX-512 and AMX."),

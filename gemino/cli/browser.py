@@ -25,7 +25,7 @@ Browser = Annotated[
     typer.Option(
         "--browser",
         metavar="[PORT]",
-        help="Be seen and see in a browser on this machine: prints the link of its page.",
+        help="Use a page in a browser here as camera, microphone and screen: prints its link.",
     ),
 ]
 _PATIENCE_S = 0.5

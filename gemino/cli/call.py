@@ -33,7 +33,7 @@ Examples:
 - gemino-call --listen --input clip.mp4 --loop --record call.mp4
 - gemino-call --camera list; gemino-call --mic list
 
-With a meeting place that others run (gemino signal --host 0.0.0.0):
+With a signalling server that others run (gemino signal --host 0.0.0.0):
 
 - gemino-call --peer ROOM --server ws://HOST:8765 --camera --show
 - gemino-call --peer ROOM --server ws://HOST:8765 -o received.mp4

@@ -27,7 +27,7 @@ class Meeting:
         typer.Option(
             "--loopback",
             metavar="[CLIP]",
-            help="Call between two processes here; without a clip --test-pattern.",
+            help="Call between two processes here, which sends CLIP; without one, --test-pattern.",
         ),
     ] = None
     listen: Annotated[
@@ -35,7 +35,7 @@ class Meeting:
         typer.Option(
             "--listen",
             metavar="[ROOM]",
-            help="Be one peer and the meeting place: prints what the other side runs.",
+            help="Be one peer and the signalling server: prints what the other side runs.",
         ),
     ] = None
     peer: Annotated[
@@ -48,7 +48,8 @@ class Meeting:
         None
     )
     host: Annotated[
-        str | None, typer.Option(help="Address that --listen's server is at; 0.0.0.0: all of IPv4.")
+        str | None,
+        typer.Option(help="Address of --listen's server; 0.0.0.0, the default: all of IPv4."),
     ] = None
     port: Annotated[
         int | None,
@@ -119,7 +120,7 @@ class Ice:
     turn_secret: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="What we share with TURN servers: makes our credentials."
+            metavar="FILE", help="Secret shared with TURN servers, which credentials are made of."
         ),
     ] = None
     turn_user: Annotated[

@@ -39,7 +39,8 @@ def decode(
         typer.Option(help="Personal adapter, by name or folder. Default: the file's, if here."),
     ] = None,
     runtime: Annotated[
-        Runtime, typer.Option(help="What runs the model; auto: what is in time on this machine.")
+        Runtime,
+        typer.Option(help="What runs the model; auto: what is fast enough on this machine."),
     ] = "auto",
     threads: Annotated[int, typer.Option(min=1, max=64, help="CPU threads of the network.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON.")] = False,

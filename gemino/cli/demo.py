@@ -40,7 +40,7 @@ def demo(
         typer.Option(
             min=MIN_KBPS,
             max=MAX_KBPS,
-            help="Total video payload, references spread over 60 s or the clip, the longer one.",
+            help="Total video payload, references spread over 60 s, or the clip if it is longer.",
         ),
     ] = 15.0,
     model: Annotated[

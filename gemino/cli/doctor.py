@@ -19,10 +19,10 @@ def doctor(
     model: Annotated[str, typer.Option(help="A name, a folder, or none.")] = DEFAULT_MODEL,
     runtime: Annotated[
         Literal["auto", "torch", "onnx", "classical"],
-        typer.Option(help="What runs the model; auto: what is in time on this machine."),
+        typer.Option(help="What runs the model; auto: what is fast enough on this machine."),
     ] = "auto",
     seconds: Annotated[
-        float, typer.Option(help="Time the network at each size for so long.")
+        float, typer.Option(help="Seconds of timing the network, for each size.")
     ] = 2.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:

@@ -90,7 +90,7 @@ def encode(
         typer.Option(
             min=MIN_KBPS,
             max=MAX_KBPS,
-            help="Total payload, references spread over 60 s or the clip, the longer one.",
+            help="Total payload, references spread over 60 s, or the clip if it is longer.",
         ),
     ] = 15.0,
     size: Annotated[
@@ -107,7 +107,7 @@ def encode(
         Literal["av1", "vp8"], typer.Option(help="Codec of the low-resolution stream.")
     ] = "av1",
     fovea: Annotated[
-        bool, typer.Option("--fovea", help="Look closer at the face, and less at the rest; AV1.")
+        bool, typer.Option("--fovea", help="Sample the face more densely than the rest; AV1 only.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON.")] = False,
 ) -> None:

@@ -25,7 +25,7 @@ def evaluate(
     measuring: Measuring,
     published: Published,
 ) -> None:
-    """Code clips with Gemino and other codecs at the same rates, and measure what becomes of them.
+    """Code clips with Gemino and other codecs at the same rates, and measure the results.
 
     No call is held, and nothing is lost on the way. What is measured, and how every codec is set,
     is in docs/evaluation.md. Ctrl-C keeps what --json holds; --resume goes on from there.

@@ -79,13 +79,15 @@ class Measuring:
 
     heading: ClassVar[str] = "How it is measured"
 
-    every: Annotated[int, typer.Option(min=1, max=1000, help="Measure every so many frames.")] = 10
+    every: Annotated[int, typer.Option(min=1, max=1000, help="Measure every N-th frame.")] = 10
     seconds: Annotated[
-        float, typer.Option(min=0.1, max=120.0, help="Use so much of each clip.")
+        float, typer.Option(min=0.1, max=120.0, help="Seconds to use of each clip.")
     ] = 30.0
     play_s: Annotated[
         float,
-        typer.Option(min=0.0, max=600.0, help="Play forth and back for so long; 0: once through."),
+        typer.Option(
+            min=0.0, max=600.0, help="Seconds of playing back and forth; 0: once through."
+        ),
     ] = 40.0
     vgg: Annotated[
         Path | None, typer.Option(metavar="NPZ", help="LPIPS weights of VGG16, to measure too.")
@@ -142,7 +144,7 @@ class Published:
         Path | None, typer.Option(metavar="DIR", help="Write pictures by each codec there.")
     ] = None
     bd_kbps: Annotated[
-        str, typer.Option(metavar="LOW,HIGH", help="Gemino's rates that BD-rates are over.")
+        str, typer.Option(metavar="LOW,HIGH", help="Range of Gemino's rates that BD-rates cover.")
     ] = "8,40"
 
     def outputs(self, rates: Sequence[float]) -> "Outputs":

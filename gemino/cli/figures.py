@@ -23,9 +23,9 @@ class Figures:
 
     heading: ClassVar[str] = "End, figures, help"
 
-    seconds: Annotated[float | None, typer.Option(help="End so long after the call's start.")] = (
-        None
-    )
+    seconds: Annotated[
+        float | None, typer.Option(help="End so many seconds after the call's start.")
+    ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False
     stats: Annotated[
         Path | None,
@@ -55,7 +55,7 @@ class Figures:
             count=True,
             metavar="",
             show_default=False,
-            help="Say what happens; -vv: and what for.",
+            help="Say what happens; -vv: in more detail.",
         ),
     ] = 0
     report: Annotated[Path | None, typer.Option(hidden=True)] = None

@@ -14,13 +14,13 @@ from gemino.gallery import Gallery, default_folder, default_key
 gallery = new_app("What calls with --gallery keep for the next one, and what they may lend.")
 
 _Folder = Annotated[
-    Path | None, typer.Option("--gallery", metavar="FOLDER", help="Another one than your own.")
+    Path | None, typer.Option("--gallery", metavar="FOLDER", help="Another gallery than your own.")
 ]
 
 
 @gallery.command("list")
 def list_items(folder: _Folder = None) -> None:
-    """Say what is kept: kind, size, when it was last used, and how it begins."""
+    """Say what is kept: kind, size, when it was last used, and a name."""
     items = [] if _is_missing(folder) else _open(folder).items()
     for item in items:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(item.used_at))

@@ -53,7 +53,8 @@ class Kept:
     virtual_camera: Annotated[
         bool,
         typer.Option(
-            "--virtual-camera", help="Be a camera for other programs: the other side's face."
+            "--virtual-camera",
+            help="Offer the other side's picture to other programs, as a camera.",
         ),
     ] = False
 

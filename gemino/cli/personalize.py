@@ -40,7 +40,7 @@ class _Footage:
         ),
     ] = None
     camera: Annotated[
-        str, typer.Option(metavar="N|PATH", help="With --record: another than the first.")
+        str, typer.Option(metavar="N|PATH", help="With --record: another camera than the first.")
     ] = "0"
     seconds: Annotated[
         float, typer.Option(min=5.0, max=600.0, help="Use so much of the videos, at most.")

@@ -30,7 +30,8 @@ class Picture:
         str, typer.Option(help="Network that rebuilds: a name, a folder, or none.")
     ] = "generic-s"
     adapter: Annotated[
-        str | None, typer.Option(help="Personal adapter of who is seen; for who receives.")
+        str | None,
+        typer.Option(help="Personal adapter of the person seen; for the receiving side."),
     ] = None
     lr_codec: Annotated[
         Literal["auto", "av1", "vp8"],
@@ -38,14 +39,16 @@ class Picture:
     ] = "auto"
     runtime: Annotated[
         Literal["auto", "torch", "onnx", "classical"],
-        typer.Option(help="What runs the model; auto: what is in time here (see gemino doctor)."),
+        typer.Option(
+            help="What runs the model; auto: what is fast enough here (see gemino doctor)."
+        ),
     ] = "auto"
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"],
         typer.Option(help="Where torch runs it; auto: a CUDA device where there is one."),
     ] = "auto"
     fovea: Annotated[
-        bool, typer.Option("--fovea", help="Look closer at the face, and less at the rest; AV1.")
+        bool, typer.Option("--fovea", help="Sample the face more densely than the rest; AV1 only.")
     ] = False
 
     @property

@@ -42,8 +42,8 @@ class Sending:
         str | None,
         typer.Option(
             metavar="[DISPLAY]",
-            help="Send this machine's screen (X11), or another one such as :1, its text legible;"
-            " how soon goes by --kbps, 100 or more.",
+            help="Send this machine's screen (X11), or another one such as :1, with"
+            " legible text; wants --kbps 100 or more.",
         ),
     ] = None
     browser: page.Browser = None

@@ -29,7 +29,7 @@ def serve(
     ] = DEFAULT_MODEL,
     runtime: Annotated[
         Literal["auto", "torch", "onnx", "classical"],
-        typer.Option(help="What runs the model; auto: what is in time on this machine."),
+        typer.Option(help="What runs the model; auto: what is fast enough on this machine."),
     ] = "auto",
     cert: Annotated[
         Path | None, typer.Option(metavar="FILE.pem", help="TLS certificate: serve https.")

@@ -12,7 +12,7 @@ PASSED_ON = {
 
 
 def signal(context: typer.Context) -> None:
-    """Run a meeting place for two peers; `gemino signal --help` lists its options."""
+    """Run the signalling server at which two peers meet; it has a --help of its own."""
     from signaling.command import main
 
     raise typer.Exit(main(context.args, "gemino signal"))

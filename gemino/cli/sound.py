@@ -47,7 +47,7 @@ Speakers = Annotated[
     typer.Option(
         "--speaker",
         metavar="[NAME|off|list]",
-        help="Play the other side's sound; --show brings the default loudspeaker.",
+        help="Play the other side's sound; --show comes with the default loudspeaker.",
     ),
 ]
 

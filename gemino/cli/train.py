@@ -57,7 +57,7 @@ class _Course:
     start: Annotated[
         str | None,
         typer.Option(
-            help="A model, by name or folder, whose weights to begin with; of one of another size"
+            help="A model, by name or folder, whose weights to begin with; of another size, only"
             " those that estimate motion."
         ),
     ] = None
@@ -68,9 +68,7 @@ class _Course:
     ] = 4
     accumulate: Annotated[
         int,
-        typer.Option(
-            min=1, max=1024, help="Batches a step: 4 of --batch 2 teach what one of 8 does."
-        ),
+        typer.Option(min=1, max=1024, help="Batches a step: 4 of --batch 2 are worth one of 8."),
     ] = 1
     learning_rate: Annotated[float, typer.Option(help="Adam's, at its peak.")] = 5e-4
     seed: Annotated[int, typer.Option(min=0, help="Decides batches and first weights.")] = 0
