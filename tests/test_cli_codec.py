@@ -272,5 +272,12 @@ def test_help_has_examples() -> None:
         assert "no sound" in done.stdout
 
 
+@pytest.mark.parametrize("words", [(), ("gallery",), ("gallery", "forget"), ("encode",)])
+def test_help_shows_no_type_where_there_is_no_value(words: tuple[str, ...]) -> None:
+    said = gemino(*words, "--help").stdout
+    assert "--help" in said
+    assert "bool" not in said
+
+
 def test_the_version_is_told() -> None:
     assert gemino("--version") == Done(0, f"gemino {__version__}\n", "")

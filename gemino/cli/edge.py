@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from gemino.errors import GeminoError
 
@@ -16,6 +16,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 def new_app(help_text: str) -> typer.Typer:
     """A command line in the house's manner: plain help, no traceback printer of its own."""
     return typer.Typer(
+        cls=_Group,
         help=help_text,
         no_args_is_help=True,
         add_completion=False,
@@ -32,15 +33,27 @@ class Command(TyperCommand):
     """
 
     def get_params(self, ctx: Any) -> list[Any]:
-        params: list[Any] = super().get_params(ctx)
-        for param in params:
-            if getattr(param, "is_flag", False):
-                param.metavar = ""
+        params = _without_flags_types(super().get_params(ctx))
         *others, shows_help = params
         options = [param for param in others if param.param_type_name == "option"]
         if options:
             shows_help.rich_help_panel = getattr(options[-1], "rich_help_panel", None)
         return params
+
+
+class _Group(TyperGroup):
+    """Commands below one name, whose own help shows flags as `Command` does."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_flags_types(super().get_params(ctx))
+
+
+def _without_flags_types(params: list[Any]) -> list[Any]:
+    """`params`, of which help shows no type where they take no value."""
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
 
 
 class OptionalValues(Command):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gemino.cli import consent
-from gemino.cli.edge import new_app
+from gemino.cli.edge import Command, new_app
 from gemino.errors import MediaError
 from gemino.gallery import Gallery, default_folder, default_key
 
@@ -18,7 +18,7 @@ _Folder = Annotated[
 ]
 
 
-@gallery.command("list")
+@gallery.command("list", cls=Command)
 def list_items(folder: _Folder = None) -> None:
     """Say what is kept: kind, size, when it was last used, and a name."""
     items = [] if _is_missing(folder) else _open(folder).items()
@@ -29,10 +29,10 @@ def list_items(folder: _Folder = None) -> None:
         typer.echo("nothing is kept; gemino-call --gallery keeps references")
 
 
-@gallery.command("forget")
+@gallery.command("forget", cls=Command)
 def forget(
     names: Annotated[
-        list[str] | None, typer.Argument(help="As `list` names them, the last column.")
+        list[str] | None, typer.Argument(help="As in the last column of `gemino gallery list`.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All of it.")] = False,
     folder: _Folder = None,
@@ -57,7 +57,7 @@ def forget(
             typer.echo(f"forgot {item.sha256[:4].hex()}")
 
 
-@gallery.command("lend")
+@gallery.command("lend", cls=Command)
 def lend(
     name: Annotated[str, typer.Argument(help="Your own adapter: a name or a folder.")],
     yes: Annotated[bool, typer.Option("--yes", help="Consent without being asked.")] = False,
