@@ -1,5 +1,6 @@
 """What a peer can send apart from a camera: clips, clips in a loop, a test pattern."""
 
+import shutil
 import threading
 import time
 from fractions import Fraction
@@ -135,6 +136,23 @@ def test_who_waits_for_more_of_what_is_closed_gets_its_end(depth: int) -> None:
     taker.join(30)
     assert not taker.is_alive()
     assert ahead.get() is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_clip_that_is_not_read_any_more_is_not_open_any_more(tmp_path: Path) -> None:
+    clip = Path(shutil.copy(SAMPLES / "address.mp4", tmp_path))
+
+    def times_open() -> int:
+        return sum(fd.resolve() == clip for fd in Path("/proc/self/fd").glob("*"))
+
+    feed = ClipSource(clip, loop=True).open(256, 15.0, None)
+    assert feed.pictures.get() is not None
+    assert times_open() > 0
+    feed.close()
+    deadline = time.monotonic() + 20
+    while times_open():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_pattern_has_no_end_and_each_frame_is_new() -> None:

@@ -54,8 +54,9 @@ class ReadAhead(Generic[Item]):
 
     def _run(self) -> None:
         end: Exception | None = None
+        items, self._items = self._items, ()  # with this thread goes what they have open
         try:
-            for item in self._items:
+            for item in items:
                 if not self._put(item):
                     return
         except Exception as error:

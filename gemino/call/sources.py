@@ -68,7 +68,8 @@ class Source(Protocol):
 class Schedule:
     """Those of `timed` frames, prepared, that are to be sent and can be sent in time.
 
-    step: every so many frames one is sent. Iterating raises what `timed` raises.
+    step: every so many frames one is sent. Iterating, which can be done once, raises what `timed`
+    raises.
     """
 
     def __init__(
@@ -88,7 +89,8 @@ class Schedule:
 
     def __iter__(self) -> Iterator[SourceFrame]:
         last_s = 0.0
-        for index, timed in enumerate(self._timed):
+        frames, self._timed = self._timed, ()  # what they have open is not kept open here
+        for index, timed in enumerate(frames):
             if timed.time_s >= self._seconds:
                 return
             if index % self._step:
