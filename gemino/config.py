@@ -113,7 +113,7 @@ class EncoderConfig:
     fps: Fraction = Fraction(30)
     reference_max_bytes: int = 12_000
     reference_kbps: float = 0.0
-    reference_min_interval_s: float = 1.0
+    reference_min_interval_s: float = 2.0
     foveate: bool = False
     first_reference_bytes: int | None = None
 
@@ -134,7 +134,7 @@ class ModelConfig:
 REFERENCES_HELD = 8
 """A receiver keeps the newest so many, and a sender counts on it."""
 _REFERENCE_SHARE = 0.45
-_THIN_KBPS = 12.0
+_REFERENCE_BYTES_PER_PX = (24.0, 40.0)
 _MIN_REFERENCE_BYTES = 4_000
 _FIRST_REFERENCE_BYTES_PER_PX = 10
 _MOST_FIRST_REFERENCE_BYTES = 8_000
@@ -151,8 +151,7 @@ def reference_kbps(total_kbps: float, output_px: int) -> float:
 
 
 def reference_budget_bytes(total_kbps: float, output_px: int) -> int:
-    """Most bytes of one reference in a stream of `total_kbps`: 7 kB at 512 px and 15 kbps, 12 from
-    40 kbps on.
+    """Most bytes of one reference in a stream of `total_kbps`: 12 kB at 512 px, 20 from 40 kbps on.
 
     A plain picture needs less, and `video.reference` stops there.
     """
@@ -171,13 +170,9 @@ def first_reference_bytes(output_px: int) -> int:
 
 
 def _most_bytes(total_kbps: float, output_px: int) -> float:
-    """What one reference is worth in a stream of that rate (docs/references.md).
-
-    Several poses are worth more than one fine one; but where the small picture shows next to
-    nothing, detail that fits is all there is.
-    """
-    bytes_per_px = 20.0 if total_kbps < _THIN_KBPS else min(8 + 0.4 * total_kbps, 24.0)
-    return bytes_per_px * output_px
+    """A reference as good as a stream of that rate has use for: a byte a pixel of side and kbps."""
+    least, most = _REFERENCE_BYTES_PER_PX
+    return min(max(total_kbps, least), most) * output_px
 
 
 _SMOOTH_KBPS = 60.0

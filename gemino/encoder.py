@@ -8,7 +8,7 @@ picture that the receiver takes detail from, goes along with
 - a frame after a change of scene, while none of the references fits the scene,
 - a frame that is unlike all references so far, as long as `reference_kbps` pays for it: a head
   turned, a mouth open, a hand up. No minute holds more than a minute's worth, nor more than a
-  receiver keeps; the more of that is spent, the more unlike a frame must be.
+  receiver keeps.
 
 With `EncoderConfig.first_reference_bytes` a coarse coding of the first goes before it, and is there
 in half the time; the receiver puts the finer one in its place. What the receiver holds of a former
@@ -44,10 +44,6 @@ from gemino.likeness import NEW_POSE, SCENE_CHANGE, Thumbnail, difference, thumb
 from gemino.sampling import shrink
 from gemino.video.lr import LrEncoder
 from gemino.video.reference import PictureEncoder
-
-_SCARCITY = 4.0
-"""How many times `NEW_POSE` a pose must come on top of that when a minute's worth is spent: what
-the first seconds do not use is there for a pose that is worth more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,10 +219,8 @@ class _ReferenceSchedule:
         # A cut that comes back before its reference could be sent needs none.
         self._scene_changed = unlike > SCENE_CHANGE and (cut or self._scene_changed)
         # One more would push out one of the same minute.
-        new = sum(held for *_, held in self._paid)
-        room = new < REFERENCES_HELD
-        pays = spent + self._price <= self._minute_bytes
-        novel = room and pays and unlike > NEW_POSE * (1 + _SCARCITY * self._spent_share(spent, new))
+        room = sum(held for *_, held in self._paid) < REFERENCES_HELD
+        novel = unlike > NEW_POSE and room and spent + self._price <= self._minute_bytes
         # A new scene may cost a minute's worth more, but no more: some clips are all cuts.
         affordable = not self._minute_bytes or spent <= 2 * self._minute_bytes
         cut = self._scene_changed and affordable
@@ -241,10 +235,6 @@ class _ReferenceSchedule:
         self._held.append(seen)
         self._sent_at = now
         return True
-
-    def _spent_share(self, spent: int, new: int) -> float:
-        """How much of a minute's worth is spent, 0..1; only of a budget."""
-        return max(spent / self._minute_bytes, new / REFERENCES_HELD)
 
     def _rested(self, since: float | None) -> bool:
         """Whether the least interval has gone by since then."""
