@@ -1,6 +1,5 @@
 """`gemino personalize`: a minute of somebody's own video in, a small adapter out."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -11,6 +10,7 @@ from rich.progress import Progress
 
 from gemino.cli.console import console
 from gemino.cli.grouping import grouped
+from gemino.cli.learning import Processor, check_name, is_name
 from gemino.errors import GeminoError, MediaError
 from gemino.zoo import DEFAULT_MODEL
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gemino.personal.program import PersonalOptions
 
 _FILMED_PX = 720
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +91,6 @@ class _Course:
 
 
 @dataclass(frozen=True, slots=True)
-class _Machine:
-    """What of this machine is used."""
-
-    heading: ClassVar[str] = "On which processor"
-
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto"
-    mixed_precision: Annotated[
-        bool, typer.Option(help="Compute in bfloat16 where it does no harm.")
-    ] = True
-    threads: Annotated[
-        int, typer.Option(min=0, max=1024, help="CPU threads; 0: one for each core.")
-    ] = 0
-
-
-@dataclass(frozen=True, slots=True)
 class _Places:
     """Where the adapter goes, and what is kept on the way."""
 
@@ -126,7 +110,7 @@ def personalize(
     footage: _Footage,
     people: _People,
     course: _Course,
-    machine: _Machine,
+    machine: Processor,
     places: _Places,
     videos: Annotated[
         list[Path] | None, typer.Argument(help="Videos of one person, talking.")
@@ -142,8 +126,7 @@ def personalize(
     Example: gemino personalize me.mp4 --name me, then gemino decode call.gem --adapter me -o a.mp4
     """
     _check(videos, footage, people, places)
-    if machine.device not in ("auto", "cpu", "cuda"):
-        raise GeminoError(f"--device must be auto, cpu or cuda, not {machine.device!r}")
+    machine.check()
     from gemino.personal.detectors import make_ready
     from gemino.personal.program import run
 
@@ -163,7 +146,7 @@ def personalize(
 
 
 def _options(
-    videos: list[Path], footage: _Footage, course: _Course, machine: _Machine, places: _Places
+    videos: list[Path], footage: _Footage, course: _Course, machine: Processor, places: _Places
 ) -> "PersonalOptions":
     from gemino.personal.program import PersonalOptions
 
@@ -204,8 +187,7 @@ def _check_who(videos: list[Path] | None, name: str | None, many: Path | None) -
         raise GeminoError(
             "name the videos of one person, or --record SECONDS, with --name; or --many FOLDER"
         )
-    if not _NAME.fullmatch(name):
-        raise GeminoError(f"--name must be letters, digits, '.', '_' and '-', not {name!r}")
+    check_name(name)
 
 
 def _film(seconds: float, camera: str, folder: Path, resume: bool) -> Path:
@@ -244,7 +226,7 @@ def _run_many(folder: Path, options: "PersonalOptions", workers: int, ray: str |
         console.print(f"{one.name}: {one.failure or 'done'}", soft_wrap=True)
 
     found = people(folder)
-    bad = [name for name in found if not _NAME.fullmatch(name)]
+    bad = [name for name in found if not is_name(name)]
     if bad:
         raise GeminoError(f"{folder / bad[0]}: name it in letters, digits, '.', '_' and '-'")
     outcomes = run_many(found, options, workers, tell, ray)

@@ -1,7 +1,6 @@
 """`gemino train`: clips in, a model out."""
 
 import math
-import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -12,14 +11,12 @@ import typer
 
 from gemino.cli.console import console
 from gemino.cli.grouping import grouped
+from gemino.cli.learning import Processor, check_name
 from gemino.config import NetworkSize
 from gemino.errors import GeminoError
 
 if TYPE_CHECKING:
     from gemino.training.program import TrainingOptions
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +72,6 @@ class _Course:
 
 
 @dataclass(frozen=True, slots=True)
-class _Machine:
-    """What of this machine is used."""
-
-    heading: ClassVar[str] = "On which processor"
-
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto"
-    mixed_precision: Annotated[
-        bool, typer.Option(help="Compute in bfloat16 where it does no harm; weights stay float32.")
-    ] = True
-    threads: Annotated[
-        int, typer.Option(min=0, max=1024, help="CPU threads of each worker; 0: an equal share.")
-    ] = 0
-
-
-@dataclass(frozen=True, slots=True)
 class _Places:
     """Where the model goes, and what is kept on the way."""
 
@@ -114,7 +96,7 @@ def train(
     places: _Places,
     lessons: _Lessons,
     course: _Course,
-    machine: _Machine,
+    machine: Processor,
 ) -> None:
     """Train a network on a folder of clips, with the real codec in the loop.
 
@@ -133,6 +115,7 @@ def train(
     """
     options = _options(clips, places, lessons, course, machine)
     _check(options)
+    machine.check()
 
     from gemino.training.program import run, show_batch
 
@@ -145,7 +128,7 @@ def train(
 
 
 def _options(
-    clips: Path, places: _Places, lessons: _Lessons, course: _Course, machine: _Machine
+    clips: Path, places: _Places, lessons: _Lessons, course: _Course, machine: Processor
 ) -> "TrainingOptions":
     from gemino.training.program import TrainingOptions
 
@@ -187,12 +170,7 @@ def _size(word: str) -> NetworkSize:
 
 def _check(options: "TrainingOptions") -> None:
     """Refuse at once what would fail after hours, or only then be noticed."""
-    if not _NAME.fullmatch(options.name):
-        raise GeminoError(
-            f"--name must be letters, digits, '.', '_' and '-', 64 at most, not {options.name!r}"
-        )
-    if options.device not in _DEVICES:
-        raise GeminoError(f"--device must be auto, cpu or cuda, not {options.device!r}")
+    check_name(options.name)
     if options.output_px % 8 or options.crop_px > options.output_px:
         raise GeminoError("--output-px must be a multiple of 8, and --crop-px no larger")
     if not (math.isfinite(options.learning_rate) and 0 < options.learning_rate <= 1):
