@@ -186,7 +186,7 @@ def test_videos_that_do_not_serve_are_refused_with_what_to_do(folder: Path) -> N
     cases = [
         (write(folder / "noise.mp4", noise()), "no face is seen"),
         (beside(folder / "two.mp4"), "film one person alone"),
-        (talk(folder / "short.mp4", count=50), "too short"),
+        (talk(folder / "short.mp4", count=50), "s are too short; at least 5 s"),
         (dark, "put a light in front of you|no face is seen"),
         (talk(folder / "cartoon.mp4", cartoon), "it is drawn"),
         (talk(folder / "photo.mp4", still), "as a photo does"),

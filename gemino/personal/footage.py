@@ -227,9 +227,10 @@ def _too_little(videos: Sequence[Path], total_s: float, dropped_s: Mapping[str, 
     """What is wrong with videos of which too little is left, and what to do."""
     named = str(videos[0]) if len(videos) == 1 else f"{len(videos)} videos"
     most = max(dropped_s, key=dropped_s.__getitem__, default=None)
-    if most is None:
+    length_s = total_s + sum(dropped_s.values())
+    if most is None or length_s < MIN_SECONDS:
         return (
-            f"{named}: {total_s:.1f} s are too short; at least {MIN_SECONDS:g} s are needed, and a "
+            f"{named}: {length_s:.1f} s are too short; at least {MIN_SECONDS:g} s are needed, and a "
             "minute is good"
         )
     return (
