@@ -369,7 +369,11 @@ async def test_a_reference_that_cannot_be_decoded_is_asked_for_again(
 ) -> None:
     clip, output = make_clip(tmp_path / "clip.mkv", 30), tmp_path / "out.mp4"
     asked: list[PictureSender] = []
-    monkeypatch.setattr(PictureSender, "request_reference", asked.append)
+
+    def ask(pictures: PictureSender) -> None:
+        asked.append(pictures)
+
+    monkeypatch.setattr(PictureSender, "request_reference", ask)
     async with pair(monkeypatch, {"source": ClipSource(clip)}, {"output": output}) as (
         sender,
         receiver,
