@@ -111,12 +111,24 @@ def test_ctrl_c_does_not_wait_for_the_end_of_the_time() -> None:
     ("speeds", "said"),
     [
         ({}, "show the small picture enlarged"),
-        ({512: 80.0, 1024: 40.0}, "Live here: 1024 px at 30 frames a second (--size 1024)."),
-        ({512: 80.0, 1024: 20.0}, "Live here: 512 px at 30 frames a second (--size 512). At 1024"),
+        (
+            {512: 80.0, 1024: 40.0},
+            "In real time here: 1024 px at 30 frames a second (--size 1024).",
+        ),
+        (
+            {512: 80.0, 1024: 20.0},
+            "In real time here: 512 px at 30 frames a second (--size 512). At 1024",
+        ),
         ({512: 80.0, 1024: 20.0}, "At 1024 px a call keeps up by drawing every second or third"),
-        ({512: 80.0, 1024: 5.0}, "At 1024 px it also draws smaller pictures"),
-        ({512: 20.0, 1024: 5.0}, "No size is live here with every picture drawn. At 512 px a call"),
-        ({512: 9.0, 1024: 2.0}, "No size is live here. At 512 px and 1024 px it also draws"),
+        ({512: 80.0, 1024: 5.0}, "At 1024 px a call also draws smaller pictures"),
+        (
+            {512: 20.0, 1024: 5.0},
+            "No size runs in real time here with every picture drawn. At 512 px a call",
+        ),
+        (
+            {512: 9.0, 1024: 2.0},
+            "No size runs in real time here. At 512 px and 1024 px a call also draws",
+        ),
     ],
 )
 def test_what_to_expect_is_said_in_words(speeds: dict[int, float], said: str) -> None:
@@ -140,7 +152,7 @@ def test_a_missing_model_ends_it_with_exit_code_2() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 2
     assert "missing  model    no model 'no-such-model'" in done.stdout
-    assert done.stdout.splitlines()[-1] == "No call before what is missing is there."
+    assert done.stdout.splitlines()[-1] == "A call needs what is missing."
     assert done.stderr == ""
 
 

@@ -103,21 +103,21 @@ def expect(speeds: dict[int, float]) -> str:
     live = [px for px, fps in speeds.items() if fps >= LIVE_FPS * _SPARE]
     carried = [px for px, fps in speeds.items() if fps >= LIVE_FPS / MOST_EVERY * _SPARE]
     if live:
-        says = f"Live here: {max(live)} px at 30 frames a second (--size {max(live)})."
+        says = f"In real time here: {max(live)} px at 30 frames a second (--size {max(live)})."
     elif carried:
-        says = "No size is live here with every picture drawn."
+        says = "No size runs in real time here with every picture drawn."
     else:
-        says = "No size is live here."
+        says = "No size runs in real time here."
     rest = [px for px in speeds if not live or px > max(live)]
     if fewer := [px for px in rest if px in carried]:
         says += (
             f" At {_sizes(fewer)} a call keeps up by drawing every second or third picture; those"
-            " between take its detail along."
+            " in between take over its detail."
         )
     if smaller := [px for px in rest if px not in carried]:
         says += (
-            f" At {_sizes(smaller)} it also draws smaller pictures, or with a lighter network, and"
-            " enlarges them."
+            f" At {_sizes(smaller)} a call also draws smaller pictures, or uses a lighter network,"
+            " and enlarges them."
         )
     return says
 

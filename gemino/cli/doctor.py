@@ -44,7 +44,7 @@ def doctor(
             typer.echo(f"{check.status:<9}{check.name:<9}{check.says}")
     speeds = {c.facts["size_px"]: c.facts["fps"] for c in checks if "size_px" in c.facts}
     ready = all(check.status != "missing" for check in checks)
-    outlook = expect(speeds) if ready else "No call before what is missing is there."
+    outlook = expect(speeds) if ready else "A call needs what is missing."
     if as_json:
         rows = [asdict(check) for check in checks]
         typer.echo(json.dumps({"ready": ready, "expect": outlook, "checks": rows}))
