@@ -10,6 +10,7 @@ from gemino.call.sender import PictureSender
 from gemino.call.sources import PatternSource
 from gemino.call.stats import Counters
 from gemino.config import EncoderConfig
+from gemino.errors import CallError
 from gemino.frames import resize
 from gemino.wire import Hello
 from test_gallery import offers_of, scene
@@ -60,6 +61,26 @@ def test_references_cost_less_where_loss_has_lowered_the_rate() -> None:
         assert lowered.rung.video_kbps <= asked.rung.video_kbps
         assert lowered.reference_kbps < asked.reference_kbps / 2
         assert lowered.reference_max_bytes < asked.reference_max_bytes
+    finally:
+        outgoing.close()
+
+
+def test_a_message_that_we_stumble_over_ends_the_call_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stumble(_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    media = MediaOptions(size_px=256, model=None)
+    options = PeerOptions("room", "", media, source=PatternSource())
+    outgoing = Outgoing(options, PatternSource().open(256, media.kbps, None))
+    try:
+        talk = Conversation(options, outgoing, None, 0.0)
+        monkeypatch.setattr(outgoing, "receive", stumble)
+        hello = Hello(codecs=("av1",), output_sizes_px=(256,))
+        assert talk.receive(hello.serialize(), 0.0) == []
+        with pytest.raises(CallError, match="a Hello of the other peer cannot be taken"):
+            talk.check(0.0)
     finally:
         outgoing.close()
 

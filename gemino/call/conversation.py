@@ -82,7 +82,7 @@ class Conversation:
         try:
             message = parse(data)
             self._state.receive(message)
-            answers = self._take(message)
+            answers = self._take_whole(message)
         except WireError as error:
             level = logging.WARNING if self._refusal is None else logging.DEBUG
             self._refusal = self._refusal or error  # the first says most
@@ -133,6 +133,18 @@ class Conversation:
             raise CallError(
                 f"the other peer is gone: nothing came for {silence_s:.1f} s; call again"
             )
+
+    def _take_whole(self, message: Message) -> list[Message]:
+        """As `_take`; what we stumble over is the call's failure, or aiortc's loop would end."""
+        try:
+            return self._take(message)
+        except WireError:
+            raise
+        except Exception as error:
+            name = type(message).__name__
+            logger.debug("a %s cannot be taken", name, exc_info=True)
+            self._failure = CallError(f"a {name} of the other peer cannot be taken: {error}")
+            return []
 
     def _take(self, message: Message) -> list[Message]:
         if isinstance(message, Hello):
