@@ -33,7 +33,7 @@ def run_on_ray(
     RuntimeUnavailable where Ray is not installed, or no cluster answers.
     """
     if find_spec("ray") is None:
-        raise RuntimeUnavailable("--ray needs Ray: pip install gemino[ray]")
+        raise RuntimeUnavailable("--ray needs Ray: pip install 'gemino[ray]'")
     import ray
 
     if address not in (LOCAL, "auto"):
