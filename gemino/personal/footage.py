@@ -230,8 +230,8 @@ def _too_little(videos: Sequence[Path], total_s: float, dropped_s: Mapping[str, 
     length_s = total_s + sum(dropped_s.values())
     if most is None or length_s < MIN_SECONDS:
         return (
-            f"{named}: {length_s:.1f} s are too short; at least {MIN_SECONDS:g} s are needed, and a "
-            "minute is good"
+            f"{named}: {length_s:.1f} s are too short; at least {MIN_SECONDS:g} s are needed, and "
+            "a minute is good"
         )
     return (
         f"{named}: only {total_s:.1f} s can be used, {MIN_SECONDS:g} are needed; mostly "
