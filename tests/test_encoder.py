@@ -201,6 +201,15 @@ def test_with_an_executor_the_finer_reference_follows_by_itself(webcam: list[Fra
     ]
 
 
+def test_a_coarse_reference_costs_no_other_pose(webcam: list[Frame]) -> None:
+    clip = 75 * [webcam[0]] + 75 * [np.roll(webcam[0], (2, 2), (0, 1))]
+    config = replace(CONFIG, reference_kbps=8000 / 60 / 125)  # two of 4,000 bytes in a minute
+    sent = list(encode_all(Encoder(replace(config, first_reference_bytes=1500)), clip))
+    coarse, *fine = [len(one.reference) for one in sent if one.reference is not None]
+    assert len(fine) == 2
+    assert coarse + sum(fine) > 8000 >= sum(fine)
+
+
 def test_a_plain_picture_needs_no_coarse_reference_first() -> None:
     """It is as fine as it gets in a few bytes."""
     plain = np.full((256, 256, 3), 99, np.uint8)
