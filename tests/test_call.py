@@ -383,7 +383,7 @@ async def test_a_reference_that_cannot_be_decoded_is_asked_for_again(
             while sender.outgoing is None:  # noqa: ASYNC110 - made in the first moments of `run`
                 await asyncio.sleep(0)
             await sender.outgoing.clock.wait()
-            sender.outgoing._references.send(b"\x01" + bytes(99))
+            sender.outgoing.side.references.send(b"\x01" + bytes(99))
             sender.outgoing._pictures.take_references()
 
         await asyncio.gather(sender.run(), receiver.run(), send_junk())

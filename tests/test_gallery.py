@@ -5,7 +5,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from gemino.call.options import MediaOptions, PeerOptions
 from gemino.call.outgoing import Outgoing
 from gemino.call.peer import Peer
 from gemino.call.references import ReferenceReceiver, ReferenceSender
+from gemino.call.sender import PictureSender
 from gemino.call.sources import ClipSource, PatternSource
 from gemino.config import REFERENCES_HELD
 from gemino.errors import MediaError
@@ -242,9 +242,12 @@ def offers_of(outgoing: Outgoing, frame: Frame, now: float) -> list[ReferenceOff
     offers = []
     for tick in range(30):
         at = now + tick / 30
-        outgoing._pictures.encode(frame, at, False)
+        pictures = outgoing._pictures
+        pictures.encode(frame, at, False)
+        under_way = pictures._encoder._under_way if isinstance(pictures, PictureSender) else None
+        if under_way is not None:
+            under_way.result()
         offers += [one for one in outgoing.messages(at) if isinstance(one, ReferenceOffer)]
-        time.sleep(0.01)
     return offers
 
 

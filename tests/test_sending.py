@@ -91,7 +91,7 @@ def test_no_reference_is_larger_than_the_other_peer_takes(monkeypatch: pytest.Mo
     options = PeerOptions("room", "", media, source=PatternSource())
     outgoing = Outgoing(options, feed)
     sent: list[bytes] = []
-    monkeypatch.setattr(outgoing._references, "send", sent.append)
+    monkeypatch.setattr(outgoing.side.references, "send", sent.append)
     try:
         outgoing.prime()  # with what we would send to anybody
         talk = Conversation(options, outgoing, None, 0.0)

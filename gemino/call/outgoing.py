@@ -6,16 +6,14 @@ from dataclasses import replace
 from aiortc import RTCPeerConnection, RTCRtpSender
 
 from gemino.call.adaptation import Adaptation, Budget, split
-from gemino.call.album import Album
-from gemino.call.lending import AdapterSender
 from gemino.call.options import PeerOptions
 from gemino.call.payload import agreed_codec, knows_fovea, settle
 from gemino.call.plain_pictures import PlainPictures, plain_steps
 from gemino.call.recorder import LogRow
-from gemino.call.references import ReferenceSender
 from gemino.call.rtcp import Clock
 from gemino.call.sender import PictureSender
 from gemino.call.showing import Showing
+from gemino.call.side_information import SideInformation
 from gemino.call.sources import Feed
 from gemino.call.speaking import Speaking
 from gemino.call.stats import Counters
@@ -24,14 +22,12 @@ from gemino.config import EncoderConfig, LrCodec, first_reference_bytes
 from gemino.errors import CallError, GeminoError
 from gemino.frames import letterbox, resize
 from gemino.wire import (
-    MAX_REFERENCE_BYTES,
     AdapterAnswer,
     KeyframeWish,
     MediaState,
     Message,
     ReferenceAck,
     ReferenceHave,
-    ReferenceOffer,
     ReferenceWish,
     Stats,
 )
@@ -66,10 +62,7 @@ class Outgoing:
             foveate=media.fovea,
         )
         self._pictures: PictureSender | PlainPictures = PictureSender(config, self.counters)
-        self._references = ReferenceSender(budget.reference_pace_kbps)
-        lent, pace_kbps = options.lends, budget.reference_kbps
-        self._lent = None if lent is None else AdapterSender(lent, pace_kbps)
-        self._album = None if options.gallery is None else Album(options.gallery)
+        self.side = SideInformation(budget, self.counters, options.gallery, options.lends)
         self.shown = Showing(
             feed,
             self._pictures.encode,
@@ -85,8 +78,6 @@ class Outgoing:
         self._ended_at: float | None = None
         self._told_state = MediaState(sends_picture=True, sends_sound=True)
         self._reported = (0, 0)
-        self._sends_references = True
-        self._largest_reference = MAX_REFERENCE_BYTES
         self.their_model = ""
         """The other peer's network: "the same" as ours, "another one", or "none" ("": not told)."""
 
@@ -141,7 +132,7 @@ class Outgoing:
         media = self._media
         self._adaptation = Adaptation(media.kbps, media.size_px, self.codec, plain=True)
         self._pictures.set_rung(self._adaptation.budget.rung)
-        self._sends_references = False
+        self.side.wanted = False
 
     def mute(self, on: bool) -> None:
         """Let the other side hear nothing, or hear us again."""
@@ -160,11 +151,11 @@ class Outgoing:
 
     def limit_references(self, largest_bytes: int) -> None:
         """Send none that is larger: the other peer would not take it."""
-        self._largest_reference = largest_bytes
+        self.side.largest_bytes = largest_bytes
         self._pay(self._adaptation.budget)
 
     def _pay(self, budget: Budget) -> None:
-        most_bytes = min(budget.reference_max_bytes, self._largest_reference)
+        most_bytes = min(budget.reference_max_bytes, self.side.largest_bytes)
         self._pictures.pay_for_references(most_bytes, budget.reference_kbps)
 
     def switch(self, feed: Feed) -> None:
@@ -206,12 +197,12 @@ class Outgoing:
 
     def prime(self) -> None:
         """Encode the first frame, where it is known; blocks, raises MediaError or CodecError."""
-        if self._album is not None:
-            self._album.open()
+        self.side.open()
         first = self.shown.feed.pictures.peek()
-        if first is not None and self._album is not None:
-            self._album.begin(first.frame, self._media.size_px)
-        if first is not None and isinstance(self._pictures, PictureSender):
+        if first is None:
+            return
+        self.side.begin(first.frame, self._media.size_px)
+        if isinstance(self._pictures, PictureSender):
             self._pictures.prime(first.frame)
 
     def finished(self, now: float) -> bool:
@@ -227,33 +218,22 @@ class Outgoing:
         counters = self.counters
         counters.audio_bytes = self.sound.payload_bytes
         counters.frames_dropped = self.video.dropped
-        messages: list[Message] = [*self._new_references(now), *self._references.messages(now)]
-        counters.reference_bytes = self._references.bytes_sent
-        if self._lent is not None and self._sends_references:
-            messages += self._lent.messages(now, idle=self._references.idle)
-            counters.adapter_bytes = self._lent.bytes_sent
+        messages = self.side.messages(now, self._pictures.take_references)
         if (budget := self._adaptation.update(now)) is not None:
             logger.info("LR stream now %s", budget.rung)
-            self._references.pace_kbps = budget.reference_pace_kbps
-            if self._lent is not None:
-                self._lent.pace_kbps = budget.reference_kbps
+            self.side.pace(budget)
             self._pictures.set_rung(budget.rung)
             self._pay(budget)
         return [*messages, *self.shown.times(now), *self.sound.time(), *self._state()]
 
     def receive(self, message: Message) -> None:
         """Take what the other peer says about our stream; raises WireError."""
-        if isinstance(message, ReferenceAck | ReferenceHave):
-            self._references.receive(message)
-        if isinstance(message, ReferenceHave) and self._album is not None:
-            seen = self._album.answered(message)
-            if seen is not None:
-                self._pictures.receiver_holds(seen)
-        elif isinstance(message, AdapterAnswer) and self._lent is not None:
-            self._lent.receive(message)
+        if isinstance(message, ReferenceAck | ReferenceHave | AdapterAnswer):
+            held = self.side.receive(message)
+            if held is not None:
+                self._pictures.receiver_holds(held)
         elif isinstance(message, ReferenceWish):
-            if self._album is not None:
-                self._album.wished()
+            self.side.wished()
             self._pictures.request_reference()
         elif isinstance(message, KeyframeWish):
             self.shown.request_keyframe()
@@ -276,33 +256,13 @@ class Outgoing:
         self.shown.close()
         self._pictures.close()
 
-    def _new_references(self, now: float) -> list[ReferenceOffer]:
-        """Have what was made sent, but for what a former call spares; returns offers of those."""
-        if not self._sends_references:
-            self._pictures.take_references()  # or they would pile up
-            return []
-        album = self._album
-        offers = [] if album is None else album.offers(now)
-        if album is not None and album.waits(now):
-            return offers
-        for reference, seen in self._pictures.take_references():
-            spared = album is not None and album.spares(seen)
-            if spared or len(reference) > self._largest_reference:
-                continue
-            self._references.send(reference)
-            self.counters.references += 1
-            if album is not None:
-                album.keep(reference)
-            self.counters.reference_at = now
-        return offers
-
     def _show_self(self, frame: SourceFrame) -> None:
         picture, size_px = frame.frame, self._media.size_px
         if self.shown.desktop is not None:
             self.shown.desktop.kbps = self._adaptation.kbps
             picture = resize(letterbox(picture), size_px) if self._displays else picture
-        elif self._album is not None:
-            self._album.begin(picture, size_px)
+        else:
+            self.side.begin(picture, size_px)
         for display in self._displays:
             display.show_self(picture, self.clock.start_s + frame.time_s)
 
