@@ -228,7 +228,7 @@ def test_a_receiver_that_wishes_for_a_reference_gets_one(gallery: Gallery) -> No
     outgoing = Outgoing(options, feed)
     try:
         outgoing.prime()
-        (offered,) = offers_of(outgoing, first.frame, 0.0)
+        (offered,) = offers_of(outgoing, first.frame, 0.0, 6)  # sooner than it would not wait
         outgoing.receive(ReferenceHave(offered.sha256))
         assert offers_of(outgoing, first.frame, 1.0) == []
         outgoing.receive(ReferenceWish())
@@ -237,10 +237,12 @@ def test_a_receiver_that_wishes_for_a_reference_gets_one(gallery: Gallery) -> No
         outgoing.close()
 
 
-def offers_of(outgoing: Outgoing, frame: Frame, now: float) -> list[ReferenceOffer]:
-    """Those that come with the next second of `frame`; references are coded in a thread."""
+def offers_of(
+    outgoing: Outgoing, frame: Frame, now: float, ticks: int = 30
+) -> list[ReferenceOffer]:
+    """Those that come with so many of `frame`, 30 a second; references are coded in a thread."""
     offers = []
-    for tick in range(30):
+    for tick in range(ticks):
         at = now + tick / 30
         pictures = outgoing._pictures
         pictures.encode(frame, at, False)
