@@ -11,8 +11,8 @@ picture that the receiver takes detail from, goes along with
   receiver keeps.
 
 With `EncoderConfig.first_reference_bytes` a coarse coding of the first goes before it, and is there
-in half the time; the receiver puts the finer one in its place. It comes on top of what is paid for.
-What the receiver holds of a former call counts as a reference (`receiver_holds`).
+in half the time; the receiver puts the finer one in its place. In a thin stream it comes on top of
+what is paid for. What the receiver holds of a former call counts as a reference (`receiver_holds`).
 
 A reference that is wished for is paid for like one of a new scene: a receiver that wishes for more
 than two minutes' worth in one gets no more, for the LR stream has to live as well.
@@ -44,6 +44,9 @@ from gemino.likeness import NEW_POSE, SCENE_CHANGE, Thumbnail, difference, thumb
 from gemino.sampling import shrink
 from gemino.video.lr import LrEncoder
 from gemino.video.reference import PictureEncoder
+
+_COARSE_SHARE = 1 / 8
+"""Of a minute's worth: a coarse reference that takes more costs a pose (below some 12 kbps)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,7 +192,8 @@ class _ReferenceSchedule:
         self.wanted = True
         self._min_interval_s = config.reference_min_interval_s
         self.pay_at_most(config.reference_kbps)
-        self._paid: deque[tuple[float, int]] = deque()  # when, and how much, in the last minute
+        # When, how much, and whether the receiver holds it: what was paid in the last minute.
+        self._paid: deque[tuple[float, int, bool]] = deque()
         self._price = config.reference_max_bytes  # what the next one costs, by the last one
         self._held: deque[Thumbnail] = deque(maxlen=REFERENCES_HELD)
         self._previous: Thumbnail | None = None
@@ -211,14 +215,14 @@ class _ReferenceSchedule:
         self._now = now
         while self._paid and now - self._paid[0][0] >= REFERENCE_AMORTISATION_S:
             self._paid.popleft()
-        spent = sum(size for _, size in self._paid)
+        spent = sum(size for _, size, _ in self._paid)
         unlike = min((difference(seen, held) for held in self._held), default=0.0)
         cut = self._previous is not None and difference(seen, self._previous) > SCENE_CHANGE
         self._previous = seen
         # A cut that comes back before its reference could be sent needs none.
         self._scene_changed = unlike > SCENE_CHANGE and (cut or self._scene_changed)
         # One more would push out one of the same minute.
-        room = len(self._paid) < REFERENCES_HELD
+        room = sum(held for *_, held in self._paid) < REFERENCES_HELD
         novel = unlike > NEW_POSE and room and spent + self._price <= self._minute_bytes
         # A new scene may cost a minute's worth more, but no more: some clips are all cuts.
         affordable = not self._minute_bytes or spent <= 2 * self._minute_bytes
@@ -242,9 +246,9 @@ class _ReferenceSchedule:
     def pay(self, size_bytes: int, *, coarse: bool) -> None:
         """Account for a reference that was sent; coarse: a finer one will take its place.
 
-        A coarse one is not paid for: there is one in a call, and in a thin stream it would cost
-        another pose.
+        In a thin stream a coarse one is not paid for: it would cost another pose.
         """
-        if not coarse:
-            self._price = size_bytes
-            self._paid.append((self._now, size_bytes))
+        if coarse and size_bytes > _COARSE_SHARE * self._minute_bytes:
+            return
+        self._price = self._price if coarse else size_bytes
+        self._paid.append((self._now, size_bytes, not coarse))

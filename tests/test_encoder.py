@@ -201,13 +201,17 @@ def test_with_an_executor_the_finer_reference_follows_by_itself(webcam: list[Fra
     ]
 
 
-def test_a_coarse_reference_costs_no_other_pose(webcam: list[Frame]) -> None:
-    clip = 75 * [webcam[0]] + 75 * [np.roll(webcam[0], (2, 2), (0, 1))]
-    config = replace(CONFIG, reference_kbps=8000 / 60 / 125)  # two of 4,000 bytes in a minute
-    sent = list(encode_all(Encoder(replace(config, first_reference_bytes=1500)), clip))
+@pytest.mark.parametrize(("minute_bytes", "poses"), [(8_000, 2), (12_400, 2), (16_400, 3)])
+def test_a_coarse_reference_is_paid_for_unless_the_stream_is_thin(
+    webcam: list[Frame], minute_bytes: int, poses: int
+) -> None:
+    """As fine ones take up to 4,000 bytes, and a coarse one 1,500."""
+    clip = [np.roll(webcam[0], (2 * at, 2 * at), (0, 1)) for at in range(5) for _ in range(75)]
+    config = replace(CONFIG, reference_kbps=minute_bytes / 60 / 125, first_reference_bytes=1500)
+    sent = list(encode_all(Encoder(config), clip))
     coarse, *fine = [len(one.reference) for one in sent if one.reference is not None]
-    assert len(fine) == 2
-    assert coarse + sum(fine) > 8000 >= sum(fine)
+    assert len(fine) == poses
+    assert (coarse + sum(fine) > minute_bytes) == (8 * coarse > minute_bytes)
 
 
 def test_a_plain_picture_needs_no_coarse_reference_first() -> None:
