@@ -53,7 +53,7 @@ def test_a_cluster_that_is_not_there_is_told_at_once(address: str) -> None:
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "find_spec", lambda _: None)
-    with pytest.raises(RuntimeUnavailable, match=r"pip install gemino\[ray\]"):
+    with pytest.raises(RuntimeUnavailable, match=r"pip install 'gemino\[ray\]'"):
         list(cluster.run_on_ray({"ann": 1}, cluster.LOCAL, 1, str, lambda name, why: name + why))
 
 
