@@ -60,6 +60,13 @@ def webcam(size_px: int, pictures: int = 75) -> Iterator[Frame]:
         yield prepare(timed.frame, size_px)
 
 
+UNABLE = (
+    "Object.defineProperty(window, 'isSecureContext', {value: false})",
+    "delete window.RTCPeerConnection",
+)
+"""What makes a page one that is not safe, and a browser one without WebRTC."""
+
+
 def open_browser(playwright: Playwright, film: Path | None, *, allows: bool = True) -> Browser:
     """Chromium with `film` for a camera, and a microphone that beeps; None: without a camera.
 

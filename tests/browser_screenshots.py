@@ -17,9 +17,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
-from browser import DESK, PHONE, open_browser, serving, start, until, visiting, webcam, write_film
+from browser import (
+    DESK,
+    PHONE,
+    UNABLE,
+    open_browser,
+    serving,
+    start,
+    until,
+    visiting,
+    webcam,
+    write_film,
+)
 
 SIZE_PX = 512
 FOLDER = Path(__file__).parent.parent / "docs" / "screenshots"
@@ -143,6 +154,33 @@ def call(browser: Browser, album: Album, size: tuple[int, int]) -> None:
     album.close("call-phone")
 
 
+def troubles(playwright: Playwright, film: Path) -> None:
+    """What keeps a page from calling, in its words, side by side on phones."""
+    album = Album("phone")
+    with serving(model="none") as server:
+        bare = open_browser(playwright, None)
+        with visiting(bare, PHONE) as (page, _):
+            page.goto(server.url)
+            page.wait_for_selector("#trouble:visible")
+            album.keep(page, "no-camera")
+        bare.close()
+        browser = open_browser(playwright, film)
+        for lacking in UNABLE:
+            with visiting(browser, PHONE) as (page, _):
+                page.add_init_script(lacking)
+                page.goto(server.url)
+                page.wait_for_selector("#trouble:visible")
+                album.keep(page, "unable")
+        with visiting(browser, PHONE) as (page, _):
+            page.goto(f"http://127.0.0.1:{server.port}/#wrong")
+            page.wait_for_selector("body[data-camera]")
+            page.click("#start")
+            page.wait_for_selector("#trouble:visible")
+            album.keep(page, "wrong-link")
+        browser.close()
+    album.close("troubles")
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -155,6 +193,7 @@ def main() -> None:
             page.wait_for_selector("#trouble:visible")
             Album("desk").keep(page, "denied")
         refusing.close()
+        troubles(playwright, film)
         browser = open_browser(playwright, film)
         for kind, size in (("desk", DESK), ("phone", PHONE)):
             tryout(browser, Album(kind), size)

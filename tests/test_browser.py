@@ -18,6 +18,7 @@ from browser import (
     PHONE,
     SENSES,
     SIZE_PX,
+    UNABLE,
     Server,
     check_barriers,
     fingerprint,
@@ -288,10 +289,7 @@ def test_a_machine_without_a_camera_is_told(playwright: Playwright, server: Serv
 
 @pytest.mark.parametrize(
     ("lacking", "said"),
-    [
-        ("Object.defineProperty(window, 'isSecureContext', {value: false})", "https://"),
-        ("delete window.RTCPeerConnection", "no WebRTC"),
-    ],
+    [*zip(UNABLE, ("https://", "no WebRTC"), strict=True)],
     ids=["no safe page", "no WebRTC"],
 )
 def test_a_page_that_cannot_call_says_why(
