@@ -26,8 +26,9 @@ from gemino.wire import (
 
 
 class SideInformation:
-    """gallery: of references, None for none. lends: an adapter's file. counters: of what is sent.
+    """What a sender says beside its stream, and what it hears of that.
 
+    gallery: of references, None for none. lends: an adapter's file. counters: of what is sent.
     wanted: False where the receiver has no network. largest_bytes: of a reference that it takes.
     """
 
