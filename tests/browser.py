@@ -202,6 +202,14 @@ def wait_for_number(page: Page, element: str, condition: str) -> None:
     until(page, f"((n) => {condition})(+text('{element}'))")
 
 
+def headers_are_counted(page: Page) -> None:
+    """Wait until more crosses the network than the pictures' bytes.
+
+    Not so in a stream's first moments: a reference counts for a minute, the wire for a second.
+    """
+    until(page, "+text('n-payload') > 0 && +text('n-wire') > +text('n-payload')")
+
+
 def until(page: Page, condition: str) -> None:
     """Wait for a condition in JavaScript, which knows `text(id)`.
 
