@@ -175,17 +175,30 @@ def _most_bytes(total_kbps: float, output_px: int) -> float:
     return min(max(total_kbps, least), most) * output_px
 
 
-_SMOOTH_KBPS = 60.0
-_PLAIN_FPS, _SMOOTH_FPS = 32, 62  # a little more than 30 and 60: cameras are not exact
+_SMOOTH_KBPS, _THIN_KBPS = 60.0, 30.0
+_SMOOTH_FPS, _PLAIN_FPS, _LEAST_FPS = 62.0, 32.0, 11.5  # of cameras, which are not exact
+_INTERPOLATED_GAP_S = (0.045, 0.09)
 
 
 def frame_step(fps: Fraction, total_kbps: float) -> int:
-    """Every how many frames of a camera or clip one is sent: at most 30 a second below 60 kbps.
+    """Every how many frames of a camera or clip one is sent: at most 30 a second below 60 kbps, and
+    half of that below 30 kbps, where the receiver makes those between (`interpolates`).
 
     A thin stream of 60 frames a second starves: at 15 kbps faces lose their eyes.
     """
     most = _PLAIN_FPS if total_kbps < _SMOOTH_KBPS else _SMOOTH_FPS
-    return math.ceil(fps / most)
+    step = math.ceil(fps / Fraction(most))
+    halved = total_kbps < _THIN_KBPS and fps / (2 * step) >= _LEAST_FPS
+    return 2 * step if halved else step
+
+
+def interpolates(gap_s: float) -> bool:
+    """Whether a receiver makes a picture between two that were taken so far apart.
+
+    So it does with 12 to 20 a second, whoever chose that: `frame_step`, or a camera in poor light.
+    """
+    shortest, longest = _INTERPOLATED_GAP_S
+    return shortest < gap_s < longest
 
 
 LadderSteps = tuple[tuple[float, int], ...]

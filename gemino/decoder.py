@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gemino.config import MIN_LR_PX, LrCodec, Sampling
+from gemino.config import MIN_LR_PX, LrCodec, Sampling, interpolates
 from gemino.errors import CodecError
 from gemino.frames import Frame, letterbox, resize
+from gemino.interpolation import halfway
 from gemino.rate import BitsPerPixelMeter
 from gemino.runtime.base import Synthesizer
 from gemino.runtime.origins import Origins
@@ -39,6 +40,44 @@ class LrPicture:
     intact: bool
     decode_ms: float
     whole: Frame | None = None
+
+
+def between(before: LrPicture, after: LrPicture) -> LrPicture | None:
+    """The picture halfway between two that followed one another (`config.interpolates`).
+
+    None where there is none: across a cut or a change of size, beside damage, on a screen.
+    """
+    if before.frame.shape != after.frame.shape or not (before.intact and after.intact):
+        return None
+    if before.whole is not None or after.whole is not None:
+        return None
+    start = time.perf_counter()
+    frame = halfway(before.frame, after.frame)
+    if frame is None:
+        return None
+    return replace(after, frame=frame, decode_ms=(time.perf_counter() - start) * 1000)
+
+
+class Interpolator:
+    """Makes the pictures between those of a stream that has few; for one thread."""
+
+    def __init__(self) -> None:
+        self._before: tuple[LrPicture, float] | None = None
+
+    def follow(self, picture: LrPicture, time_s: float) -> None:
+        """Take a picture that none is to be made before."""
+        self._before = picture, time_s
+
+    def between(self, picture: LrPicture, time_s: float) -> tuple[LrPicture, float] | None:
+        """The picture between the last one and this, and its time; None where there is none.
+
+        time_s: when `picture` was taken, in seconds of the stream's own clock.
+        """
+        before, self._before = self._before, (picture, time_s)
+        if before is None or not interpolates(time_s - before[1]):
+            return None
+        made = between(before[0], picture)
+        return None if made is None else (made, (before[1] + time_s) / 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,12 +137,12 @@ class Decoder:
 
         index: counts coded pictures, compared modulo 2**15, so that lost ones are noticed.
         """
-        start = time.perf_counter()
         picture = self.decode_lr(lr, index)
-        if picture is None:
-            taken_ms = (time.perf_counter() - start) * 1000
-            return replace(self._last, intact=False, decode_ms=taken_ms, synthesize_ms=0.0)
-        return self.rebuild(picture)
+        return self.repeat() if picture is None else self.rebuild(picture)
+
+    def repeat(self) -> DecodedFrame:
+        """The last frame again, for a picture that cannot be decoded."""
+        return replace(self._last, intact=False, decode_ms=0.0, synthesize_ms=0.0)
 
     def decode_lr(self, lr: bytes, index: int | None = None) -> LrPicture | None:
         """The cheap half of `decode`, for every picture in order: the LR stream goes on.

@@ -18,7 +18,7 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
     {
         name: (name,)
         for name in (
-            *("likeness", "sampling", "faces", "gallery", "wire"),
+            *("likeness", "sampling", "interpolation", "faces", "gallery", "wire"),
             *("media", "video", "container", "nn"),
         )
     },

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from gemino.config import Rung, frame_step, ladder
+from gemino.config import Rung, frame_step, interpolates, ladder
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,21 @@ def test_the_ladder_never_shrinks_as_the_rate_grows() -> None:
 
 @pytest.mark.parametrize(
     ("fps", "kbps", "step"),
-    [(25, 15, 1), (30, 15, 1), (60, 15, 2), (60, 59, 2), (60, 60, 1), (120, 15, 4), (120, 100, 2)],
+    [
+        *[(15, 15, 1), (20, 15, 1), (24, 15, 2), (25, 15, 2), (30, 29, 2), (30, 30, 1)],
+        *[(50, 15, 4), (60, 15, 4), (60, 30, 2), (60, 59, 2), (60, 60, 1), (120, 15, 8)],
+        *[(120, 40, 4), (120, 100, 2)],
+    ],
 )
-def test_a_thin_stream_has_no_more_than_30_frames_a_second(
-    fps: int, kbps: float, step: int
-) -> None:
+def test_a_thin_stream_has_fewer_frames(fps: int, kbps: float, step: int) -> None:
     assert frame_step(Fraction(fps * 1000, 1001), kbps) == step
     assert frame_step(Fraction(fps), kbps) == step
+
+
+@pytest.mark.parametrize(
+    ("fps", "expected"), [(30, False), (24, False), (15, True), (12, True), (10, False)]
+)
+def test_a_receiver_makes_pictures_between_where_a_few_are_missing(
+    fps: int, expected: bool
+) -> None:
+    assert interpolates(1 / fps) is expected

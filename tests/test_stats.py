@@ -89,6 +89,15 @@ def test_shown_frames_find_their_source_by_the_time_of_capture() -> None:
         {"captured_s": -1.0, "shown_s": 100.2, "neural": False, "lr_px": 128},
         {"captured_s": 100.05, "shown_s": 100.2, "neural": False, "lr_px": 128},
     ]
-    rows = join_logs(sent, shown)
+    rows = join_logs(sent, [row | {"interpolated": False} for row in shown])
     assert [row["source_index"] for row in rows] == [2, -1, -1]
     assert rows[0]["latency_ms"] == pytest.approx(33.3, abs=0.1)
+
+
+def test_a_picture_made_from_two_shows_what_was_taken_between_them() -> None:
+    sent = [{"index": n, "time_s": n / 30, "captured_s": 100 + n / 30} for n in range(0, 9, 2)]
+    made = {"interpolated": True, "shown_s": 100.2, "neural": True, "lr_px": 128}
+    rows = join_logs(sent, [made | {"captured_s": at} for at in (100 + 3 / 30, 99.9, 101.0)])
+    assert [row["source_index"] for row in rows] == [3, -1, -1]
+    assert rows[0]["source_time_s"] == pytest.approx(0.1)
+    assert rows[0]["latency_ms"] == pytest.approx(100, abs=0.1)

@@ -113,7 +113,8 @@ SENT: list[LogRow] = [{"index": i, "time_s": i / 30, "captured_s": 5 + i / 30} f
 
 def shown(index: int, code: int, age_s: float = 0.1) -> LogRow:
     captured_s = SENT[index]["captured_s"]
-    return {"captured_s": captured_s, "shown_s": captured_s + age_s, "code": code}
+    seen = {"captured_s": captured_s, "shown_s": captured_s + age_s, "code": code}
+    return seen | {"interpolated": False}
 
 
 def test_ages_are_of_what_is_seen() -> None:
@@ -121,6 +122,11 @@ def test_ages_are_of_what_is_seen() -> None:
     assert (said["shown"], said["read"], said["late"]) == (3, 3, 1)
     assert (said["wrong"], said["unreadable"]) == (0, 0)
     assert said["ms"] == {"p50": 70.0, "p95": 133.33, "p99": 133.33}
+
+
+def test_a_picture_made_from_two_others_has_no_code() -> None:
+    said = tally(SENT, [shown(30, 30), shown(31, UNREADABLE) | {"interpolated": True}])
+    assert (said["shown"], said["read"], said["unreadable"]) == (1, 1, 0)
 
 
 def test_codes_go_round() -> None:

@@ -14,6 +14,7 @@ class ShownFrame:
 
     frame: uint8 [S, S, 3]. media_time_s: since the first picture. timestamp: its RTP timestamp.
     shown_s: when (time.monotonic). neural: rebuilt by the network. lr_px: side of its LR picture.
+    interpolated: it was not sent, but made from its neighbours, halfway in time as in motion.
     lr: that picture, straightened, uint8 [s, s, 3]. origins: where the detail comes from, where
     that was asked for (`Viewer.explains`) and the network drew this very picture. whole: a shared
     screen as it came, uint8 [H, W, 3]; `frame` shows it with black borders.
@@ -28,6 +29,7 @@ class ShownFrame:
     lr: Frame | None = None
     origins: Origins | None = None
     whole: Frame | None = None
+    interpolated: bool = False
 
 
 class Display(Protocol):

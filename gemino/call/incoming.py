@@ -265,7 +265,7 @@ class Incoming:
         if self._capture is not None and self._options.local and not self._plain:
             taken_s = self._captured_s(shown.timestamp)
             self.counters.latency_ms.add((shown.shown_s - taken_s) * 1000)
-        if self._options.media.time_code:
+        if self._options.media.time_code and not shown.interpolated:
             self._codes[shown.timestamp] = timecode.read(shown.frame)
         in_step = self._capture is not None and shown.whole is None  # no lips on a screen
         if self._lips is not None and in_step:

@@ -143,9 +143,10 @@ class LoopbackReport:
     longer; lr_kbps and reference_kbps are its parts; audio_kbps comes on top and total_kbps is all
     of it. onwire_kbps: every byte from sender to receiver, headers included, and those that are
     sent once (references, the connection's making) amortised likewise; onwire_bytes: all of them,
-    undivided. fps_shown: shown
-    frames over the clip's time. latency_ms: capture to shown, p50 and p95. warnings: what went
-    wrong without ending the call. frames_carried: those of frames_neural that show the detail of
+    undivided. frames_in_clip: those to be sent; frames_interpolated: made by the receiver from two
+    of them each, and shown besides frames_shown. fps_shown: all that is shown over the clip's time.
+    latency_ms: capture to shown, p50 and p95. warnings: what went wrong without ending the call.
+    frames_carried: those of frames_neural that show the detail of
     the last drawn one. drawn_px, drawn_by, drawn_every: how the network drew at the end, which is
     not what was asked for where this machine could not keep up; keeping_up: the same in words, or
     "". runtime: what ran the network. start_s: from the receiver's start, as a process, to the
@@ -169,6 +170,7 @@ class LoopbackReport:
     frames_in_clip: int
     frames_sent: int
     frames_shown: int
+    frames_interpolated: int
     frames_neural: int
     frames_carried: int
     fps_shown: float

@@ -26,10 +26,16 @@ _TIMESTAMP_MODULUS = 1 << 32
 
 @dataclass(frozen=True, slots=True)
 class DuePicture:
-    """A picture and its media time: seconds since the stream's first picture."""
+    """A picture and its media time: seconds since the stream's first picture.
+
+    interpolated: it was not sent, but made from its neighbours. rest_s: at least so long the one
+    before it is seen first.
+    """
 
     picture: Picture
     media_time_s: float
+    interpolated: bool = False
+    rest_s: float = 0.0
 
 
 @dataclass(slots=True)

@@ -6,7 +6,8 @@ are two rebuilders, of one core each: a frame does not depend on the one before,
 time waste nothing on waiting for each other, as two cores on one frame do. One thread makes new
 references ready beside them, and a last one shows what is rebuilt, in order. Where that is not fast
 enough, fewer pictures are drawn, or cheaper ones (`governor`); those between take the detail of the
-last drawn one along (`carry`).
+last drawn one along (`carry`). A thin stream has half of the pictures: the others are made first
+(`gemino.interpolation`), as long as nothing is late.
 """
 
 import logging
@@ -15,17 +16,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from gemino.adapters import AdapterFile
 from gemino.call.display import ShownFrame
 from gemino.call.governor import Governor, Mode, modes
 from gemino.call.jitter import Picture
-from gemino.call.playout import DuePicture, Playout
+from gemino.call.playout import VIDEO_CLOCK_HZ, DuePicture, Playout
 from gemino.call.shower import Shower, UnderWay
 from gemino.call.stats import Counters
 from gemino.config import REFERENCES_HELD, LrCodec, Sampling
-from gemino.decoder import Decoder, LrPicture
+from gemino.decoder import Decoder, Interpolator, LrPicture
 from gemino.errors import CallError, CodecError, GeminoError
 from gemino.runtime import Device, Drawing, Runtime, Synthesizer, adopt, open_synthesizer
 from gemino.runtime.base import ClassicalSynthesizer
@@ -82,6 +84,7 @@ class Viewer:
         """Say of each drawn picture where its detail comes from; to be set at any time."""
         self._shower: Shower | None = None
         self._since_drawn = 0
+        self._interpolator = Interpolator()
         self._expected: Sampling | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
@@ -172,13 +175,14 @@ class Viewer:
                         beside.submit(self._adopt, synthesizer, *self._adapters.popleft())
                     for reference in references:
                         beside.submit(self._use, decoder, reference)
-                    decoder, newest = self._decode(decoder, batch, governor)
-                    if newest is not None:
-                        sampling = newest[1].sampling
-                        if newest[1].whole is None and sampling != self._expected:
+                    decoder, small = self._decode(decoder, batch, governor)
+                    for due, picture in small:
+                        sampling = picture.sampling
+                        if picture.whole is None and sampling != self._expected:
                             self._expected = sampling
                             beside.submit(self._expect, synthesizer, sampling)
-                        self._hand_over(decoder, newest, governor.mode, pool, under_way)
+                        mode = governor.mode
+                        self._hand_over(decoder, due, picture, mode, pool, under_way)
                     if asked != governor.mode.drawing:
                         asked = governor.mode.drawing
                         beside.submit(self._draw_as, synthesizer, asked, shower)
@@ -258,9 +262,9 @@ class Viewer:
 
     def _decode(
         self, decoder: Decoder, batch: list[DuePicture], governor: Governor
-    ) -> tuple[Decoder, _Small | None]:
-        """Decode `batch`: the decoder for what follows, and the picture to be shown."""
-        newest = None
+    ) -> tuple[Decoder, list[_Small]]:
+        """Decode `batch`: the decoder for what follows, and the picture or two to be shown."""
+        small: list[_Small] = []
         for due in batch:
             if (due.picture.codec, self.plain) != (self._codec, decoder.plain):
                 self._codec = due.picture.codec
@@ -268,24 +272,41 @@ class Viewer:
                 decoder = Decoder(own, self._codec, plain=self.plain)
             picture = decoder.decode_lr(due.picture.data, due.picture.index)
             self._counters.frames_coded += 1
-            governor.came(due.media_time_s)
             self.wants_keyframe = decoder.wants_keyframe
             self.lacking = decoder.synthesizer.lacking
-            if picture is not None:
-                self._counters.coding_ms.add(picture.decode_ms)
-                newest = (due, picture)
-        return decoder, newest
+            if picture is None:
+                governor.came(due.media_time_s)
+                continue
+            self._counters.coding_ms.add(picture.decode_ms)
+            small = self._with_between(due, picture, late=len(batch) > 1)
+            for shown, _ in small:
+                governor.came(shown.media_time_s)
+        return decoder, small
+
+    def _with_between(self, due: DuePicture, picture: LrPicture, *, late: bool) -> list[_Small]:
+        """A picture that came, behind the one that is made between it and the last, if any."""
+        if late:
+            self._interpolator.follow(picture, due.media_time_s)
+            return [(due, picture)]
+        found = self._interpolator.between(picture, due.media_time_s)
+        if found is None:
+            return [(due, picture)]
+        made, at_s = found
+        rest_s = due.media_time_s - at_s
+        timestamp = (due.picture.timestamp - round(rest_s * VIDEO_CLOCK_HZ)) % (1 << 32)
+        halfway = DuePicture(replace(due.picture, timestamp=timestamp), at_s, interpolated=True)
+        return [(halfway, made), (replace(due, rest_s=rest_s), picture)]
 
     def _hand_over(
         self,
         decoder: Decoder,
-        newest: _Small,
+        due: DuePicture,
+        picture: LrPicture,
         mode: Mode,
         pool: ThreadPoolExecutor,
         under_way: UnderWay,
     ) -> None:
         """Have a picture drawn, or made from the last drawn one; waits for room."""
-        due, picture = newest
         self._counters.drawn_every = mode.every
         self._since_drawn += 1
         if picture.whole is not None:

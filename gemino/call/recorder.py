@@ -51,11 +51,12 @@ class Recorder:
 
     @property
     def log(self) -> list[LogRow]:
-        """A row for each frame written: timestamp, shown_s, neural, lr_px."""
-        rows = zip(*(self._log[at::4] for at in range(4)), strict=True)
+        """A row for each frame written: timestamp, shown_s, neural, interpolated, lr_px."""
+        rows = zip(*(self._log[at::5] for at in range(5)), strict=True)
         return [
-            {"timestamp": int(at), "shown_s": s, "neural": bool(neural), "lr_px": int(px)}
-            for at, s, neural, px in rows
+            {"timestamp": int(at), "shown_s": s}
+            | {"neural": bool(neural), "interpolated": bool(made), "lr_px": int(px)}
+            for at, s, neural, made, px in rows
         ]
 
     def close(self) -> None:
@@ -87,7 +88,8 @@ class Recorder:
         for writer, _ in self._writers:
             writer.write(item.frame, item.media_time_s)
         if self._keep_log:
-            self._log.extend((item.timestamp, item.shown_s, item.neural, item.lr_px))
+            told = item.timestamp, item.shown_s, item.neural, item.interpolated, item.lr_px
+            self._log.extend(told)
 
     def _finish(self, writer: MovieWriter) -> None:
         try:

@@ -44,6 +44,7 @@ def _p(samples: Samples) -> dict[str, float | None]:
 def _counted(counters: Counters) -> dict[str, Any]:
     return {
         "frames": counters.frames,
+        "frames_interpolated": counters.frames_interpolated,
         "frames_dropped": counters.frames_dropped,
         "frames_coded": counters.frames_coded,
         "key_frames": counters.key_frames,
@@ -104,25 +105,39 @@ def join_logs(sent: list[LogRow], shown: list[LogRow]) -> list[LogRow]:
     """Each shown frame with the source frame it shows, in the order shown.
 
     Both peers log when a frame was taken, on one machine's monotonic clock; a shown frame whose
-    source cannot be told (it never is, on a sound call) has source_index -1.
+    source cannot be told (it never is, on a sound call) has source_index -1. A picture made from
+    two others shows what was taken between them, which was not sent.
     """
     times = [row["captured_s"] for row in sent]
     rows: list[LogRow] = []
     for row in shown:
         captured_s = row["captured_s"]
         at = bisect_left(times, captured_s - _SAME_FRAME_S)
-        found = 0 <= at < len(times) and abs(times[at] - captured_s) <= _SAME_FRAME_S
+        if row["interpolated"]:
+            neighbours = sent[at - 1 : at + 1] if 0 < at < len(sent) else []
+        else:
+            neighbours = [one for one in sent[at : at + 1] if _same(one, captured_s)]
+        found = bool(neighbours)
         rows.append(
             {
-                "source_index": sent[at]["index"] if found else -1,
-                "source_time_s": sent[at]["time_s"] if found else -1.0,
+                "source_index": _mean(neighbours, "index") // 1 if found else -1,
+                "source_time_s": _mean(neighbours, "time_s") if found else -1.0,
                 "shown_s": row["shown_s"],
                 "latency_ms": round((row["shown_s"] - captured_s) * 1000, 2) if found else -1.0,
                 "neural": row["neural"],
+                "interpolated": row["interpolated"],
                 "lr_px": row["lr_px"],
             }
         )
     return rows
+
+
+def _same(sent: LogRow, captured_s: float) -> bool:
+    return abs(sent["captured_s"] - captured_s) <= _SAME_FRAME_S
+
+
+def _mean(rows: list[LogRow], name: str) -> float:
+    return sum(row[name] for row in rows) / len(rows)
 
 
 def loopback_report(
@@ -155,7 +170,8 @@ def loopback_report(
         seconds=seconds,
         frames_in_clip=sent["frames_in_clip"],
         frames_sent=sent["frames"],
-        frames_shown=received["frames"],
+        frames_shown=received["frames"] - received["frames_interpolated"],
+        frames_interpolated=received["frames_interpolated"],
         frames_neural=received["frames_neural"],
         frames_carried=received["frames_carried"],
         fps_shown=round(received["frames"] / seconds, 2),

@@ -81,6 +81,7 @@ class Shower:
         self._governor = governor
         self._drawn: DecodedFrame | None = None
         self._carry: Carry | None = None
+        self._shown_at = 0.0
 
     def run(self, under_way: UnderWay) -> None:
         """Show all that is under way, to the end."""
@@ -131,10 +132,15 @@ class Shower:
         )
 
     def _tell(self, due: DuePicture, decoded: DecodedFrame) -> None:
-        """Count a picture and show it."""
+        """Count a picture and show it, when the one before has been seen for long enough."""
+        wait_s = self._shown_at + due.rest_s - time.monotonic()
+        if due.rest_s and wait_s > 0:
+            time.sleep(wait_s)
+        self._shown_at = time.monotonic()
         if not self._counters.frames:
-            self._counters.first_shown_s = time.monotonic()
+            self._counters.first_shown_s = self._shown_at
         self._counters.frames += 1
+        self._counters.frames_interpolated += due.interpolated
         self._counters.frames_neural += decoded.neural
         self._counters.lr_px = decoded.lr_px
         self._counters.lr_codec = due.picture.codec
@@ -143,11 +149,12 @@ class Shower:
                 decoded.frame,
                 due.media_time_s,
                 due.picture.timestamp,
-                time.monotonic(),
+                self._shown_at,
                 decoded.neural,
                 decoded.lr_px,
                 decoded.lr,
                 decoded.origins,
                 decoded.whole,
+                due.interpolated,
             )
         )

@@ -82,7 +82,8 @@ class Counters:
     or decoded without being shown. lr_codec, lr_px: of the latest LR picture. synthesize_ms: the
     receiver's reconstruction; coding_ms: the LR codec. latency_ms: capture to shown.
     first_shown_s: when the first picture was shown (time.monotonic). frames_carried: those of
-    `frames_neural` that show the detail of the last drawn one (`carry`). What the governor does to
+    `frames_neural` that show the detail of the last drawn one (`carry`). frames_interpolated: those
+    of `frames` that were not sent, but made from their neighbours. What the governor does to
     keep up: drawn_every: one picture in so many is drawn; drawn_px, drawn_by: how large and by
     which model, 0 and "" as long as that is as asked for. reference_at: when the newest reference
     left, or was first used (time.monotonic). picture_off, sound_off: its sender has switched its
@@ -110,6 +111,7 @@ class Counters:
     lr_px: int = 0
     lr_codec: str = ""
     frames_carried: int = 0
+    frames_interpolated: int = 0
     first_shown_s: float = 0.0
     drawn_px: int = 0
     drawn_by: str = ""
@@ -194,6 +196,7 @@ def w3c(counters: Counters, *, sends: bool, now: float) -> dict[str, Any]:
         "packetsLost": counters.packets_lost,
         "geminoFramesNeural": counters.frames_neural,
         "geminoFramesCarried": counters.frames_carried,
+        "geminoFramesInterpolated": counters.frames_interpolated,
         "geminoDrawnPx": counters.drawn_px,
         "geminoDrawnBy": counters.drawn_by,
         "geminoDrawnEvery": counters.drawn_every,

@@ -140,15 +140,17 @@ def tally(sent: list[LogRow], shown: list[LogRow]) -> dict[str, Any]:
     """What the codes say, as JSON values.
 
     sent: rows with `index` and `captured_s` of every frame. shown: rows with `code`, `captured_s`
-    (of the frame that the stream claims to show) and `shown_s`.
+    (of the frame that the stream claims to show), `shown_s` and `interpolated`.
 
-    shown: pictures. read: those whose code names a frame that was sent. late: those of them that
-    show an older frame than their time stamp claims. wrong: codes of other frames. unreadable: no
-    code. ms: age of the frame that is seen when it is shown, p50, p95, p99, over what was read.
+    shown: pictures, but for those made from two others, whose code is neither's. read: those whose
+    code names a frame that was sent. late: those of them that show an older frame than their time
+    stamp claims. wrong: codes of other frames. unreadable: no code. ms: age of the frame that is
+    seen when it is shown, p50, p95, p99, over what was read.
     """
     times = [row["captured_s"] for row in sent]
     ages: list[float] = []
     late = unreadable = 0
+    shown = [row for row in shown if not row["interpolated"]]
     for row in shown:
         if row["code"] == UNREADABLE:
             unreadable += 1

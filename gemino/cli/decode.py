@@ -1,7 +1,8 @@
 """`gemino decode`: a `.gem` file to a movie."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -9,6 +10,7 @@ import typer
 
 from gemino.cli.console import NO_MODEL, console, progress, refuse_same, with_adapter
 from gemino.cli.outputs import check_writable
+from gemino.config import interpolates
 from gemino.container import (
     EndRecord,
     Header,
@@ -17,7 +19,7 @@ from gemino.container import (
     read_header,
     read_records,
 )
-from gemino.decoder import Decoder
+from gemino.decoder import DecodedFrame, Decoder, Interpolator
 from gemino.errors import CodecError, MediaError, ModelError
 from gemino.media import MovieWriter
 from gemino.runtime import Runtime, open_synthesizer
@@ -46,6 +48,9 @@ def decode(
     as_json: Annotated[bool, typer.Option("--json", help="Print figures as JSON.")] = False,
 ) -> None:
     """Rebuild the frames of a .gem file, all of them and at their own times.
+
+    Where only every second picture of a clip was sent, those between are made from their
+    neighbours.
 
     A .gem file carries no sound yet. With --model none the pictures are only upsampled.
 
@@ -99,11 +104,13 @@ class Shown:
     """What a decoding has made so far."""
 
     frames: int = 0
+    interpolated: int = 0
     neural: int = 0
     damaged: int = 0
     rejected_references: int = 0
     synthesize_ms: float = 0.0
     seconds: float = 0.0
+    _interpolator: Interpolator = field(default_factory=Interpolator)
 
     def add_reference(self, decoder: Decoder, record: ReferenceRecord) -> None:
         try:
@@ -112,8 +119,19 @@ class Shown:
             self.rejected_references += 1
 
     def add_picture(self, decoder: Decoder, record: PictureRecord, movie: MovieWriter) -> None:
-        decoded = decoder.decode(record.data, record.index)
-        movie.write(decoded.frame, record.time_us / 1e6)
+        time_s = record.time_us / 1e6
+        picture = decoder.decode_lr(record.data, record.index)
+        if picture is None:
+            self._add(decoder.repeat(), time_s, movie)
+            return
+        made = self._interpolator.between(picture, time_s)
+        if made is not None:
+            self.interpolated += 1
+            self._add(decoder.rebuild(made[0]), made[1], movie)
+        self._add(decoder.rebuild(picture), time_s, movie)
+
+    def _add(self, decoded: DecodedFrame, time_s: float, movie: MovieWriter) -> None:
+        movie.write(decoded.frame, time_s)
         self.frames += 1
         self.neural += decoded.neural
         self.damaged += not decoded.intact
@@ -122,7 +140,8 @@ class Shown:
 
 def _rebuild(file: BinaryIO, header: Header, decoder: Decoder, output: Path, shown: Shown) -> None:
     """Write every frame of `file`, behind its header, and count in `shown`; no frame, no movie."""
-    with MovieWriter(output, header.output_px, header.fps) as movie, progress() as bar:
+    fps = _shown_fps(header)
+    with MovieWriter(output, header.output_px, fps) as movie, progress() as bar:
         task = bar.add_task("decoding", total=header.frames)
         for record in read_records(file, header.codec):
             if isinstance(record, ReferenceRecord):
@@ -136,6 +155,10 @@ def _rebuild(file: BinaryIO, header: Header, decoder: Decoder, output: Path, sho
         raise CodecError("this .gem file holds no pictures")
 
 
+def _shown_fps(header: Header) -> Fraction:
+    return header.fps * (2 if interpolates(1 / float(header.fps)) else 1)
+
+
 def _report(shown: Shown, model: str, header: Header, output: Path, as_json: bool) -> None:
     per_frame_ms = shown.synthesize_ms / max(shown.frames, 1)
     if as_json:
@@ -145,7 +168,8 @@ def _report(shown: Shown, model: str, header: Header, output: Path, as_json: boo
             "damaged_frames": shown.damaged,
             "rejected_references": shown.rejected_references,
             "seconds": round(shown.seconds, 3),
-            "fps": round(float(header.fps), 3),
+            "interpolated_frames": shown.interpolated,
+            "fps": round(float(_shown_fps(header)), 3),
             "output_px": header.output_px,
             "model": model,
             "synthesize_ms": round(per_frame_ms, 2),

@@ -106,7 +106,7 @@ def _summary(report: LoopbackReport) -> str:
         ),
         (
             f"  {report.frames_shown} of {report.frames_in_clip} frames shown ({shown:.1f} %),"
-            f" {report.fps_shown:.1f} fps, {report.frames_neural} of them neural"
+            f"{_between(report)} {report.fps_shown:.1f} fps, {report.frames_neural} neural"
             f" ({report.frames_neural - report.frames_carried} drawn)"
         ),
         (
@@ -125,6 +125,11 @@ def _summary(report: LoopbackReport) -> str:
     if report.output is not None:
         lines.append(f"  see {report.output}")
     return "\n".join(lines)
+
+
+def _between(report: LoopbackReport) -> str:
+    made = report.frames_interpolated
+    return f" {made} more made between them," if made else ""
 
 
 def _glass(said: dict[str, Any]) -> str:

@@ -25,11 +25,12 @@ from gemino.config import (
     Sampling,
     first_reference_bytes,
     frame_step,
+    interpolates,
     ladder,
     reference_budget_bytes,
     reference_kbps,
 )
-from gemino.decoder import Decoder
+from gemino.decoder import Decoder, LrPicture, between
 from gemino.encoder import Encoder
 from gemino.evaluation.clips import Footage
 from gemino.evaluation.codecs import Coded, Reference, first_pass, kept
@@ -135,16 +136,21 @@ def _sent(footage: Footage, step: int) -> list[tuple[int, int]]:
 def _play(
     footage: Footage, kbps: float, config: EncoderConfig, synthesizer: Synthesizer, step: int
 ) -> Coded:
-    """The whole play through an Encoder and a Decoder; a frame not sent shows the one before."""
+    """The whole play through an Encoder and a Decoder.
+
+    A frame not sent shows the one before, or what a receiver makes of its two neighbours.
+    """
     fps, rung = float(footage.fps), config.rung
     encoder, decoder = Encoder(config), Decoder(synthesizer, rung.codec)
     synthesizer.forget_references()
     wanted = kept(footage) | set(first_pass(footage).values())
-    drawn = {position - position % step for position in wanted}
+    apart = step // 2 if interpolates(step / fps) else step
+    drawn = {position - position % apart for position in wanted}
     frames: dict[int, Frame] = {}
     sizes = [0] * len(footage.order)
     references: list[Reference] = []
     under_way: list[tuple[Reference, bytes]] = []
+    before: LrPicture | None = None
     for position, place in _sent(footage, step):
         picture = from_video_frame(footage.pictures[place])
         coded = encoder.encode(picture, position / fps)
@@ -157,9 +163,15 @@ def _play(
         while under_way and under_way[0][0].position <= position:
             decoder.add_reference(under_way.pop(0)[1])
         small = decoder.decode_lr(coded.lr, coded.index)
+        half = position - apart
+        if before is not None and small is not None and half in drawn and half not in frames:
+            frames[half] = decoder.rebuild(between(before, small) or before).frame
         if small is not None and position in drawn:
             frames[position] = decoder.rebuild(small).frame
-    frames = {at: frames[at - at % step] for at in wanted if at - at % step in frames}
+        before = small
+    if before is not None and position + apart in drawn:  # nothing follows the last one
+        frames[position + apart] = decoder.rebuild(before).frame
+    frames = {at: frames[at - at % apart] for at in wanted if at - at % apart in frames}
     details = {
         "lr_codec": rung.codec,
         "lr_px": rung.size_px,

@@ -3,8 +3,8 @@
 Plain VP8 gets the same rate, and the size at which it can keep to it: what a call without Gemino
 would send over such a link, enlarged by whoever receives it.
 
-Encoders spend by the picture and count on 30 a second. Where fewer come, from a slow camera or a
-busy machine, each gets more, so that both streams cost what was asked.
+Encoders spend by the picture and count on as many a second as are sent at that rate. Where fewer
+come, from a slow camera or a busy machine, each gets more: both streams cost what was asked.
 """
 
 import threading
@@ -24,6 +24,7 @@ from gemino.config import (
     LrCodec,
     Rung,
     first_reference_bytes,
+    frame_step,
     ladder,
 )
 from gemino.encoder import Encoder
@@ -37,8 +38,13 @@ _REOPEN_S = 0.3
 """A slider that is being dragged does not open an encoder for each of its steps."""
 _PLAIN_KEPT = 16
 _PACE_EVERY_S = 2.0
-_FPS = Fraction(30)
+_CAMERA_FPS = 30
 _PACES = (1.0, 1.5, 2.0, 3.0, 4.0)
+
+
+def most_fps(kbps: float) -> Fraction:
+    """How many pictures of a browser's camera are sent, at most, at this total rate."""
+    return Fraction(_CAMERA_FPS, frame_step(Fraction(_CAMERA_FPS), kbps))
 
 
 def timestamp_of(taken_s: float) -> int:
@@ -130,7 +136,7 @@ class Coder:
         config = EncoderConfig(
             output_px=self._size_px,
             rung=self._paced(budget.rung),
-            fps=_FPS,
+            fps=most_fps(kbps),
             reference_max_bytes=budget.reference_max_bytes,
             reference_kbps=budget.reference_kbps,
             first_reference_bytes=None if self.references else first_reference_bytes(self._size_px),
@@ -143,7 +149,7 @@ class Coder:
         if now - max(self._paced_at, self._opened_at) < _PACE_EVERY_S:
             return
         self._paced_at = now
-        fewer = float(_FPS) / max(self._taken.per_second(now), 1.0)
+        fewer = float(most_fps(self._kbps)) / max(self._taken.per_second(now), 1.0)
         before, self._pace_wanted = self._pace_wanted, min(_PACES, key=lambda p: abs(p - fewer))
         if before == self._pace_wanted != self._pace:
             self._pace = self._pace_wanted
@@ -171,7 +177,7 @@ class Coder:
     def _code_plain(self, picture: Frame, timestamp: int, now: float) -> None:
         if self._plain is None:
             rung = self._paced(ladder(self._kbps, "vp8"))
-            self._plain = LrEncoder(rung, _FPS), LrDecoder("vp8")
+            self._plain = LrEncoder(rung, most_fps(self._kbps)), LrDecoder("vp8")
             self.plain_px = rung.size_px
         encoder, decoder = self._plain
         data = encoder.encode(resize(picture, self.plain_px)).data

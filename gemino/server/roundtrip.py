@@ -30,7 +30,7 @@ from gemino.errors import CodecError, GeminoError
 from gemino.frames import from_video_frame
 from gemino.runtime import Runtime
 from gemino.server.camera import CameraStream, Taken
-from gemino.server.coder import LR_CODEC, Coder
+from gemino.server.coder import LR_CODEC, Coder, most_fps
 from gemino.server.messages import DEFAULT_KBPS, PageStats, Settings
 from gemino.server.sound import Echo
 from gemino.server.trip import Mode, Show
@@ -40,9 +40,8 @@ from gemino.zoo import find
 
 logger = logging.getLogger(__name__)
 
-_SMOOTH_KBPS = 60.0
-_LEAST_INTERVAL_S = 1 / 33
-"""Between two pictures of a thin stream: 60 a second would starve it (`config.frame_step`)."""
+_EARLY = 0.9
+"""A picture that comes so much of the interval after the last is taken: cameras are not exact."""
 _LATENCIES = 60
 
 
@@ -207,7 +206,7 @@ class RoundTrip:
         if taken is None or not self._viewer.ready.is_set():
             return
         settings, taken_s = self._settings, taken.arrived_s
-        if settings.kbps < _SMOOTH_KBPS and taken_s - self._coded_at < _LEAST_INTERVAL_S:
+        if taken_s - self._coded_at < _EARLY / most_fps(settings.kbps):
             return
         self._coded_at = taken_s
         self._coder.code(from_video_frame(taken.picture), taken_s, settings, time.monotonic())
