@@ -180,15 +180,16 @@ _SMOOTH_FPS, _PLAIN_FPS, _LEAST_FPS = 62.0, 32.0, 11.5  # of cameras, which are 
 _INTERPOLATED_GAP_S = (0.045, 0.09)
 
 
-def frame_step(fps: Fraction, total_kbps: float) -> int:
+def frame_step(fps: Fraction, total_kbps: float, *, halve: bool = True) -> int:
     """Every how many frames of a camera or clip one is sent: at most 30 a second below 60 kbps, and
-    half of that below 30 kbps, where the receiver makes those between (`interpolates`).
+    half of that below 30 kbps, where the receiver makes those between (`interpolates`); not half,
+    unless `halve`.
 
     A thin stream of 60 frames a second starves: at 15 kbps faces lose their eyes.
     """
     most = _PLAIN_FPS if total_kbps < _SMOOTH_KBPS else _SMOOTH_FPS
     step = math.ceil(fps / Fraction(most))
-    halved = total_kbps < _THIN_KBPS and fps / (2 * step) >= _LEAST_FPS
+    halved = halve and total_kbps < _THIN_KBPS and fps / (2 * step) >= _LEAST_FPS
     return 2 * step if halved else step
 
 

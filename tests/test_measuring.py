@@ -152,6 +152,16 @@ def test_start_up_ends_with_the_first_sharp_frame() -> None:
     assert startup(coded, 0.1, lambda _: 0.129) is not None  # 0.03 more will do where 25 % is less
 
 
+def test_a_frame_that_one_is_made_before_is_shown_with_the_next() -> None:
+    footage = still(40)
+    frames = dict.fromkeys(kept(footage), footage.originals[2])
+    coded = Coded(footage, 100.0, [10, 0] * 20, frames, delay=1)
+    found = startup(coded, 0.1, lambda position: 0.1 if position >= 3 else 0.5)
+    assert found is not None
+    assert found.seconds == pytest.approx(0.4 + 10 / 100_000)
+    assert found.payload_bytes == 20
+
+
 def test_start_up_counts_references_that_are_there() -> None:
     footage = still(40)
     references = [Reference(3, 5000), Reference(30, 7000)]

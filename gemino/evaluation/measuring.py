@@ -140,6 +140,10 @@ class _Link:
 
     coded: Coded
 
+    def shown_s(self, position: int) -> float:
+        """When a frame is shown that is ready as soon as it can be: with a later one's arrival."""
+        return self.arrivals_s[min(position + self.coded.delay, len(self.arrivals_s) - 1)]
+
     @cached_property
     def arrivals_s(self) -> list[float]:
         """When each picture is there, in seconds since the first was taken."""
@@ -164,7 +168,7 @@ def startup(coded: Coded, steady_lpips: float, lpips_at: Callable[[int], float])
     sharp = max(factor * steady_lpips, steady_lpips + more)
     for position in start_positions(coded.footage):
         if position in coded.frames and lpips_at(position) <= sharp:
-            return Startup(link.arrivals_s[position], link.bytes_until(position))
+            return Startup(link.shown_s(position), link.bytes_until(position))
     return None
 
 

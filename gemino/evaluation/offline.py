@@ -48,12 +48,14 @@ _ATTEMPTS = 3  # a small stream codes fast, and its rate decides which clips com
 class Stream:
     """Which LR stream to use; None: what the ladder says for the rate.
 
-    foveate: whether it may look closer at the face. ladders: the model's.
+    foveate: whether it may look closer at the face. every: send all pictures of a thin stream, too.
+    ladders: the model's.
     """
 
     codec: LrCodec | None = None
     size_px: int | None = None
     foveate: bool = False
+    every: bool = False
     ladders: Mapping[LrCodec, LadderSteps] = field(default_factory=dict)
 
     def rung(self, kbps: float) -> Rung:
@@ -83,7 +85,7 @@ class Gemino:
         """
         most = self.reference_bytes or reference_budget_bytes(kbps, footage.size_px)
         share = reference_kbps(kbps, footage.size_px)
-        step = frame_step(footage.fps, kbps)
+        step = frame_step(footage.fps, kbps, halve=not self.stream.every)
         config = EncoderConfig(
             footage.size_px,
             self.stream.rung(kbps - share),
@@ -172,6 +174,7 @@ def _play(
     if before is not None and position + apart in drawn:  # nothing follows the last one
         frames[position + apart] = decoder.rebuild(before).frame
     frames = {at: frames[at - at % apart] for at in wanted if at - at % apart in frames}
+    delay = apart if apart < step else 0
     details = {
         "lr_codec": rung.codec,
         "lr_px": rung.size_px,
@@ -180,7 +183,7 @@ def _play(
         "references": len(references),
         "reference_bytes": sum(reference.size for reference in references),
     }
-    return Coded(footage, kbps, sizes, frames, references, details)
+    return Coded(footage, kbps, sizes, frames, references, delay, details)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,7 @@ from gemino.runtime import Synthesizer
 from gemino.zoo import find
 
 NO_MODEL = "none"
-_FOVEA = "fovea"
+_FOVEA, _EVERY = "fovea", "every"
 _OURS = re.compile(r"(gemino|bicubic)(?:-([a-z0-9]+?))?(?:-(\d{1,4}))?")
 
 
@@ -81,8 +81,9 @@ def _parse(name: str, models: Sequence[str]) -> Iterable[Spec]:
         known = ", ".join(("gemino", "bicubic", *ANCHOR_CODECS))
         raise GeminoError(f"--codecs: {name} is not of {known} (docs/evaluation.md)")
     foveate = match[1] == "gemino" and match[2] == _FOVEA
-    codec = "av1" if foveate else match[2]
-    stream = replace(_stream(name, codec, match[3]), foveate=foveate)
+    every = match[1] == "gemino" and match[2] == _EVERY
+    codec = "av1" if foveate or every else match[2]
+    stream = replace(_stream(name, codec, match[3]), foveate=foveate, every=every)
     if match[1] == "bicubic":
         return [Spec(name, "bicubic", stream)]
     if own or len(models) == 1:
