@@ -2,7 +2,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
+import cv2
+import numpy as np
 import pytest
 
 from gemino.config import Rung, Sampling, first_reference_bytes
@@ -13,7 +16,7 @@ from gemino.evaluation.clips import Footage, playing_order
 from gemino.evaluation.codecs import Coded, first_pass, kept, pairs, start_positions
 from gemino.evaluation.metrics import psnr
 from gemino.evaluation.rates import Rates, count, meet
-from gemino.frames import Frame, from_video_frame
+from gemino.frames import Frame, from_video_frame, to_video_frame
 from gemino.runtime import ClassicalSynthesizer
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -151,6 +154,42 @@ def test_gemino_offline_meets_the_total_rate_and_measures_the_same_places(
     assert coded.rates.payload_kbps == pytest.approx(
         coded.details["lr_kbps"] + reference_bytes * 8 / 60 / 1000, abs=0.01
     )
+
+
+def moving(frames: int, fps: int) -> Footage:
+    """Blobs that cross the picture at half its side a second, back and forth."""
+    rng = np.random.default_rng(3)
+    wide = np.asarray(cv2.resize(rng.integers(0, 256, (8, 24, 3), np.uint8), (1024, 256)), np.uint8)
+    places = [128 * at // fps for at in range(frames)]
+    pictures = [np.ascontiguousarray(wide[:, place : place + 256]) for place in places]
+    coded = [to_video_frame(picture) for picture in pictures]
+    order = playing_order(frames, frames / fps, 3)
+    originals = dict(enumerate(pictures))
+    return Footage("moving", 256, Fraction(fps), 1, coded, originals, order)
+
+
+@pytest.mark.parametrize(("fps", "step"), [(30, 2), (60, 4)])
+def test_a_thin_stream_has_half_of_the_pictures_and_shows_those_between(
+    fps: int, step: int
+) -> None:
+    footage = moving(fps, fps)
+    stream = offline.Stream("vp8", 128)
+    codec = offline.Gemino("gemino", ClassicalSynthesizer(256), stream, reference_bytes=5000)
+    coded = codec.run(footage, 28)
+    assert (coded.details["frame_step"], coded.delay) == (step, step // 2)
+    assert all(bool(size) is (at % step == 0) for at, size in enumerate(coded.sizes))
+    sent, made, held = [], [], []
+    for place, at in footage.measured.items():
+        original, before = footage.originals[place], footage.order[at - at % step]
+        if at % step == 0:
+            sent.append(psnr(original, coded.frames[at]))
+        elif at % step == step // 2:
+            made.append(psnr(original, coded.frames[at]))
+            held.append(psnr(original, footage.originals[before]))
+    assert fmean(made) > fmean(sent) - 1.5
+    assert fmean(made) > fmean(held) + 3
+    whole = replace(codec, stream=replace(stream, every=True)).run(footage, 28)
+    assert (whole.details["frame_step"], whole.delay) == (step // 2, 0)
 
 
 def test_a_reference_takes_its_time_to_cross(footage: Footage) -> None:

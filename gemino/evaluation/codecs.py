@@ -25,9 +25,9 @@ class Coded:
     """What a codec made of a play.
 
     asked_kbps: the rate that was wanted. sizes: bytes of every picture, by position. frames: what
-    is shown at the positions of `kept(footage)`. delay: by how many positions a frame is shown later
-    than it has come, because one is to be made before it. details: what else is worth keeping, as
-    values for json.dumps.
+    is shown at the positions of `kept(footage)`. delay: by how many positions a frame is shown
+    later than it has come, because one is to be made before it. details: what else is worth
+    keeping, as values for json.dumps.
     """
 
     footage: Footage
