@@ -82,11 +82,13 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoopbackReport, Path
 
 def test_most_frames_are_sent_and_shown(call: tuple[LoopbackReport, Path]) -> None:
     report, folder = call
-    assert 99 <= report.frames_in_clip <= 101
+    assert 49 <= report.frames_in_clip <= 51  # at 25 a second, every second one
     assert report.seconds == pytest.approx(4.0, abs=0.1)
     # Where tests run, other work may take most of the processor; what is late is left out.
     assert 0.1 * report.frames_in_clip < report.frames_shown <= report.frames_sent
-    assert report.frames_shown == len(movie_frames(folder / "received.mp4"))
+    shown = report.frames_shown + report.frames_interpolated
+    assert shown == len(movie_frames(folder / "received.mp4"))
+    assert report.fps_shown == pytest.approx(shown / report.seconds, abs=0.01)
     assert report.frames_neural == 0
     assert (report.model, report.size, report.lr_px) == ("classical", SIZE_PX, 128)
     assert report.lr_codec == "av1"
@@ -271,7 +273,7 @@ async def test_a_peer_without_av1_gets_vp8(tmp_path: Path) -> None:
     assert peers[0].returncode == 0, said
     assert json.loads(sent)["sent"]["lr_codec"] == "vp8"
     assert json.loads(received)["received"]["lr_codec"] == "vp8"
-    assert 0 < len(movie_frames(output)) <= 8
+    assert 0 < len(movie_frames(output)) < 16  # with those between
 
 
 @contextlib.asynccontextmanager
@@ -343,7 +345,8 @@ async def test_two_peers_may_both_send_and_receive(
         assert peer.incoming is not None
         assert other.outgoing is not None
         sent = other.outgoing.counters.frames
-        assert 1 <= peer.incoming.counters.frames <= sent
+        shown = peer.incoming.counters
+        assert 1 <= shown.frames - shown.frames_interpolated <= sent
     assert probe(outputs[1]).has_audio
     assert not probe(outputs[0]).has_audio
 
@@ -455,7 +458,7 @@ async def test_odd_clips_make_calls_too(
         await asyncio.gather(sender.run(), receiver.run())
     assert sender.outgoing is not None
     assert sender.outgoing.video.sent + sender.outgoing.video.dropped == frames
-    assert 1 <= len(movie_frames(output)) <= frames
+    assert 1 <= len(movie_frames(output)) < 2 * frames
     assert movie_frames(output)[0].shape == (SIZE_PX, SIZE_PX, 3)
     assert not probe(output).has_audio
 

@@ -129,10 +129,11 @@ def test_a_call_prints_its_report_as_json(tmp_path: Path) -> None:
     assert "debug: " not in done.stderr
     report = json.loads(done.stdout)
     assert report.keys() == LoopbackReport.__dataclass_fields__.keys()
-    assert report["frames_in_clip"] == 30
+    assert report["frames_in_clip"] == 15
     assert output.stat().st_size > 1_000
     summary = _summary(LoopbackReport(**report))
-    assert f"{report['frames_shown']} of 30 frames shown" in summary
+    assert f"{report['frames_shown']} of 15 frames shown" in summary
+    assert f"{report['frames_interpolated']} more made between them" in summary
     assert str(output) in summary
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def encoded(clip: Path, model: ModelFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
     gem = tmp_path_factory.mktemp("gem") / "clip.gem"
-    figures("encode", clip, "-o", gem, "--kbps", 20, "--size", 256, "--model", model.path)
+    figures("encode", clip, "-o", gem, "--kbps", 40, "--size", 256, "--model", model.path)
     return gem
 
 
@@ -105,7 +106,8 @@ def test_the_rate_asked_for_is_the_rate_of_the_file(
     options += ["--lr-codec", "vp8"] if codec == "vp8" else []
     said = figures("encode", SAMPLES / "address.mp4", "-o", gem, *options)
     assert said["payload_kbps"] == pytest.approx(kbps, rel=0.06)
-    assert (said["frames"], said["fps"], said["output_px"]) == (252, 25.0, 512)
+    frames = (126, 12.5) if kbps == 15 else (252, 25.0)  # every second one of a thin stream
+    assert (said["frames"], said["fps"], said["output_px"]) == (*frames, 512)
     assert (said["lr_px"], said["lr_codec"]) == (ladder(0.9 * kbps, codec).size_px, codec)
     assert said["container_bytes"] == gem.stat().st_size
     with gem.open("rb") as file:
@@ -132,13 +134,27 @@ def test_decoding_gives_every_frame_at_its_time(
         assert shown[0].frame.shape == (256, 256, 3)
 
 
+def test_decoding_a_thin_file_makes_the_frames_between(clip: Path, tmp_path: Path) -> None:
+    gem, movie = tmp_path / "thin.gem", tmp_path / "thin.mkv"
+    sent = figures("encode", clip, "-o", gem, "--kbps", 20, "--size", 256, "--model", "none")
+    said = figures("decode", gem, "-o", movie)
+    assert (sent["frames"], said["interpolated_frames"], said["frames"]) == (25, 24, 49)
+    assert (sent["fps"], said["fps"]) == pytest.approx((12.5, 25.0), rel=0.03)
+    times = [timed.time_s for timed in read_frames(clip)]
+    shown = [timed.time_s for timed in read_frames(movie)]
+    assert shown[::2] == pytest.approx(times[::2], abs=0.0011)
+    assert shown[1::2] == pytest.approx([(a + b) / 2 for a, b in pairwise(times[::2])], abs=0.0011)
+
+
 def test_people_are_told_the_figures(clip: Path, tmp_path: Path) -> None:
     done = gemino("encode", clip, "-o", tmp_path / "a.gem", "--size", 256, "--model", "none")
     assert done.returncode == 0
     assert "kbps of 15 asked" in done.stdout
+    assert "25 frames" in done.stdout
     assert "over the clip alone" in done.stdout
     done = gemino("decode", tmp_path / "a.gem", "-o", tmp_path / "a.mp4")
-    assert "50 frames of 256 px" in done.stdout
+    assert "49 frames of 256 px" in done.stdout
+    assert "24 of them made between two others" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -161,7 +177,7 @@ def test_a_truncated_clip_is_encoded_as_far_as_it_goes(tmp_path: Path) -> None:
     kept = re.fullmatch(r"error: .* holds the (\d+) good frames\n", done.stderr)
     assert kept, done.stderr
     said = figures("decode", gem, "-o", tmp_path / "short.mp4.mkv")
-    assert said["frames"] == int(kept[1]) > 10
+    assert said["frames"] - said["interpolated_frames"] == int(kept[1]) > 10
 
 
 def test_one_frame_is_a_clip(tmp_path: Path) -> None:

@@ -111,7 +111,19 @@ def test_the_runtime_draws_with_it(me: Path) -> None:
 def test_a_file_finds_its_adapter_by_checksum_and_goes_without_where_it_is_gone(
     me: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("encode", "talk.mkv", "-o", "talk.gem", "--size", "256", "--adapter", "me", "--json")
+    words = (
+        "encode",
+        "talk.mkv",
+        "-o",
+        "talk.gem",
+        "--size",
+        "256",
+        "--kbps",
+        "40",
+        "--adapter",
+        "me",
+        "--json",
+    )
     assert gemino(monkeypatch, *words) == 0
     made_for = json.loads(capfd.readouterr().out)["model"]
     assert made_for.startswith("generic-s+sha256:")

@@ -120,7 +120,7 @@ def join_logs(sent: list[LogRow], shown: list[LogRow]) -> list[LogRow]:
         found = bool(neighbours)
         rows.append(
             {
-                "source_index": _mean(neighbours, "index") // 1 if found else -1,
+                "source_index": int(_mean(neighbours, "index")) if found else -1,
                 "source_time_s": _mean(neighbours, "time_s") if found else -1.0,
                 "shown_s": row["shown_s"],
                 "latency_ms": round((row["shown_s"] - captured_s) * 1000, 2) if found else -1.0,

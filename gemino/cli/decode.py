@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -49,8 +48,7 @@ def decode(
 ) -> None:
     """Rebuild the frames of a .gem file, all of them and at their own times.
 
-    Where only every second picture of a clip was sent, those between are made from their
-    neighbours.
+    Of a clip that was sent with half of its pictures, those between are made from their neighbours.
 
     A .gem file carries no sound yet. With --model none the pictures are only upsampled.
 
@@ -70,7 +68,7 @@ def decode(
             runtime=runtime,
         )
         decoder = Decoder(synthesizer, header.codec)
-        shown = Shown()
+        shown = Shown(interpolates(1 / float(header.fps)))
         try:
             _rebuild(file, header, decoder, output, shown)
         except CodecError as error:
@@ -101,8 +99,9 @@ def _stated(gem: Path, header: Header, adapted: bool) -> str:
 
 @dataclass(slots=True)
 class Shown:
-    """What a decoding has made so far."""
+    """What a decoding has made so far; doubled: with one made between each two that were sent."""
 
+    doubled: bool
     frames: int = 0
     interpolated: int = 0
     neural: int = 0
@@ -124,7 +123,7 @@ class Shown:
         if picture is None:
             self._add(decoder.repeat(), time_s, movie)
             return
-        made = self._interpolator.between(picture, time_s)
+        made = self._interpolator.between(picture, time_s) if self.doubled else None
         if made is not None:
             self.interpolated += 1
             self._add(decoder.rebuild(made[0]), made[1], movie)
@@ -140,7 +139,7 @@ class Shown:
 
 def _rebuild(file: BinaryIO, header: Header, decoder: Decoder, output: Path, shown: Shown) -> None:
     """Write every frame of `file`, behind its header, and count in `shown`; no frame, no movie."""
-    fps = _shown_fps(header)
+    fps = header.fps * (2 if shown.doubled else 1)
     with MovieWriter(output, header.output_px, fps) as movie, progress() as bar:
         task = bar.add_task("decoding", total=header.frames)
         for record in read_records(file, header.codec):
@@ -155,8 +154,8 @@ def _rebuild(file: BinaryIO, header: Header, decoder: Decoder, output: Path, sho
         raise CodecError("this .gem file holds no pictures")
 
 
-def _shown_fps(header: Header) -> Fraction:
-    return header.fps * (2 if interpolates(1 / float(header.fps)) else 1)
+def _made(shown: Shown) -> str:
+    return f"; {shown.interpolated} of them made between two others" if shown.interpolated else ""
 
 
 def _report(shown: Shown, model: str, header: Header, output: Path, as_json: bool) -> None:
@@ -169,7 +168,7 @@ def _report(shown: Shown, model: str, header: Header, output: Path, as_json: boo
             "rejected_references": shown.rejected_references,
             "seconds": round(shown.seconds, 3),
             "interpolated_frames": shown.interpolated,
-            "fps": round(float(_shown_fps(header)), 3),
+            "fps": round(float(header.fps) * (2 if shown.doubled else 1), 3),
             "output_px": header.output_px,
             "model": model,
             "synthesize_ms": round(per_frame_ms, 2),
@@ -179,7 +178,7 @@ def _report(shown: Shown, model: str, header: Header, output: Path, as_json: boo
         how = f"{shown.neural} rebuilt by {model}" if shown.neural else "all upsampled, no model"
         typer.echo(
             f"{output}: {shown.frames} frames of {header.output_px} px in {shown.seconds:.2f} s, "
-            f"{how}, {per_frame_ms:.1f} ms each"
+            f"{how}, {per_frame_ms:.1f} ms each{_made(shown)}"
         )
     if shown.damaged or shown.rejected_references:
         console.print(
