@@ -22,6 +22,7 @@ CALL: dict[str, Any] = {
     "onwire_kbps": 33.3,
     "frames_sent": 240,
     "frames_shown": 238,
+    "frames_interpolated": 0,
     "fps_shown": 29.75,
     "latency_ms": {"p50": 61.0, "p95": 92.5},
     "seconds": 8.0,

@@ -31,6 +31,7 @@ _CALL_FIGURES = (
     "onwire_kbps",
     "frames_sent",
     "frames_shown",
+    "frames_interpolated",
     "fps_shown",
     "latency_ms",
 )
@@ -159,11 +160,17 @@ def table(clips: Sequence[ClipReport]) -> Table:
         result.add_row(
             clip.clip,
             *cells,
-            f"{call['frames_shown']}/{call['frames_in_clip']}",
+            _frames(call),
             f"{milliseconds(latency['p50'])}/{milliseconds(latency['p95'])}",
             f"{call['onwire_kbps']:.1f}",
         )
     return result
+
+
+def _frames(call: Mapping[str, Any]) -> str:
+    made = call["frames_interpolated"]
+    shown = f"{call['frames_shown']}/{call['frames_in_clip']}"
+    return f"{shown} + {made} between" if made else shown
 
 
 def milliseconds(value: float | None) -> str:
