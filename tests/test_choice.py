@@ -13,7 +13,7 @@ from gemino.graphs import GRAPH_NAMES, describe, graph_path
 from gemino.nn.model import build
 from gemino.runtime import timings
 from gemino.runtime.choice import Way, decide, exports_of, lighter_than
-from gemino.runtime.timings import frame_s
+from gemino.runtime.timings import frame_s, keep, recall
 from gemino.zoo import ModelFiles, write_config, write_export
 from tiny_model import write_tiny_model
 
@@ -32,6 +32,14 @@ def test_a_time_is_measured_once(tmp_path: Path) -> None:
     assert frame_s("b", measured(0.5), folder=folder) == 0.5
     assert frame_s("a", never, folder=folder) == 0.25
     assert [path.name for path in folder.iterdir()] == ["timings.json"]
+
+
+def test_the_newest_time_that_is_kept_counts(tmp_path: Path) -> None:
+    assert recall("a", folder=tmp_path) is None
+    for seconds in (0.25, 0.5):
+        keep("a", seconds, folder=tmp_path)
+        keep("b", 1.0, folder=tmp_path)
+        assert recall("a", folder=tmp_path) == seconds
 
 
 def test_another_machine_measures_for_itself(

@@ -54,6 +54,27 @@ def test_each_mode_is_cheaper_than_the_one_before(ladder: tuple[Mode, ...]) -> N
     assert all(after < before for before, after in pairwise(costs))
 
 
+@pytest.mark.parametrize(
+    ("full_s", "mode"), [(0.03, ALL), (0.06, ALL), (0.09, SECOND), (0.15, THIRD), (9.0, THIRD)]
+)
+def test_a_call_begins_as_the_last_one_ended(full_s: float, mode: Mode) -> None:
+    """But with the network that is ready."""
+    for ladder in (LADDER, modes((FULL, *LIGHT))):
+        governor = Governor(ladder, 2)
+        assert governor.full_s is None
+        governor.begin(full_s)
+        assert governor.mode == mode
+        run(governor, 1.5, full_s)
+        assert governor.full_s == pytest.approx(full_s)
+
+
+def test_a_call_that_begins_too_carefully_comes_up() -> None:
+    governor = Governor(LADDER, 2)
+    governor.begin(1.0)
+    assert governor.mode == THIRD
+    assert run(governor, 30, 0.03)[-1] == ALL
+
+
 def test_a_machine_that_is_fast_enough_is_left_alone() -> None:
     assert set(run(Governor(LADDER, 2), 60, 0.060)) == {ALL}
 

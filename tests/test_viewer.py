@@ -19,7 +19,7 @@ from gemino.call.recorder import Recorder
 from gemino.call.stats import Counters
 from gemino.config import REFERENCES_HELD, Rung, Sampling
 from gemino.frames import Frame
-from gemino.runtime import ClassicalSynthesizer
+from gemino.runtime import ClassicalSynthesizer, timings
 from gemino.video.lr import LrEncoder
 from gemino.video.reference import encode_picture
 from gemino.zoo import find
@@ -95,6 +95,47 @@ def test_nothing_is_made_ready_for_a_stream_that_has_changed_again(
         viewer._expect(synthesizer, sampling)
     viewer.close()
     assert synthesizer.expected == [Sampling(128), Sampling(128)]
+
+
+class Heavy(ClassicalSynthesizer):
+    """A network, as far as the viewer can tell, that takes its time."""
+
+    NEEDS_S = 0.09
+    neural = True
+
+    def __init__(self, output_px: int) -> None:
+        super().__init__(output_px)
+        self.name, self.way = "heavy", "by hand"
+
+    def synthesize(self, lr: Frame, sampling: Sampling, log2_bits_per_pixel: float) -> Frame:
+        time.sleep(self.NEEDS_S)
+        return super().synthesize(lr, sampling, log2_bits_per_pixel)
+
+
+def test_a_call_begins_in_the_mode_that_the_last_one_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(timings, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(receiver, "open_synthesizer", lambda *_, **__: Heavy(256))
+    encoder, frame = LrEncoder(Rung("vp8", 64), Fraction(30)), np.zeros((64, 64, 3), np.uint8)
+    coded = [encoder.encode(frame).data for _ in range(24)]
+    first_modes = []
+    for _ in range(2):
+        counters = Counters()
+        viewer = Viewer(None, 256, counters, lambda _: None)
+        assert viewer.ready.wait(30)
+        began = time.monotonic()
+        for number, data in enumerate(coded):
+            time.sleep(max(began + number / 30 - time.monotonic(), 0))
+            viewer.push([Picture(number, number * 3000, data, time.monotonic())])
+            if number == 3:
+                first_modes.append(counters.drawn_every)
+        viewer.close(timeout_s=60)
+    assert first_modes[0] == 1
+    assert first_modes[1] >= 2
+    kept_s = timings.recall("heavy 256 px by hand, in a call")
+    assert kept_s is not None
+    assert kept_s > 0.95 * Heavy.NEEDS_S
 
 
 def test_a_display_that_fails_ends_the_call_and_does_not_freeze_it() -> None:

@@ -5,7 +5,7 @@ Then the call goes down a list of modes, each cheaper than the one before. First
 every second or third picture, and those between take its detail along (`carry`), which is hardly
 seen; then a lighter network draws, where there is one; then it draws smaller pictures, which are
 softer. When there is room again, for long enough, it goes back up; a step up that fails is tried
-again after twice as long.
+again after twice as long. A call begins as the last one on this machine would have to (`begin`).
 
 No clock: `now` (seconds, monotonic) is an argument.
 """
@@ -26,6 +26,7 @@ _TOO_MUCH = 0.95
 """Of the time that there is, spent on rebuilding: what else a call does needs the rest."""
 _ROOM = 0.7
 _FAR_TOO_MUCH = 2.0
+_USUAL_S = 1 / 30
 _FRAMES, _FEW = 15, 5
 """So many drawn pictures decide; where they take far too much, a few of them do."""
 _PATIENCE_S, _MOST_PATIENCE_S = 5.0, 80.0
@@ -80,6 +81,19 @@ class Governor:
         self._roomy_since: float | None = None
         self._raised_at: float | None = None
         self._patience_s = _PATIENCE_S
+        self.full_s: float | None = None
+        """What a picture of the first mode takes, or would take, by the last few drawn."""
+
+    def begin(self, full_s: float) -> None:
+        """Start in the mode for pictures that take so long in the first one, 30 of them a second.
+
+        It draws as the first one does: another network would have to be made ready.
+        """
+        share = full_s / (_USUAL_S * self._workers)
+        first = self._ladder[0].drawing
+        last = max(at for at, mode in enumerate(self._ladder) if mode.drawing == first)
+        while self._level < last and share * self.mode.cost > _TOO_MUCH:
+            self._level += 1
 
     @property
     def mode(self) -> Mode:
@@ -96,6 +110,8 @@ class Governor:
     def drawn(self, seconds: float, now: float) -> bool:
         """Account for a picture drawn as `mode` says, in `seconds`; whether `mode` has changed."""
         self._spent_s.append(seconds)
+        if len(self._spent_s) >= _FEW:
+            self.full_s = median(self._spent_s) / self.mode.drawing.cost
         interval_s = self._interval_s()
         if interval_s is None:
             return False

@@ -29,7 +29,7 @@ from gemino.call.stats import Counters
 from gemino.config import REFERENCES_HELD, LrCodec, Sampling
 from gemino.decoder import Decoder, Interpolator, LrPicture
 from gemino.errors import CallError, CodecError, GeminoError
-from gemino.runtime import Device, Drawing, Runtime, Synthesizer, adopt, open_synthesizer
+from gemino.runtime import Device, Drawing, Runtime, Synthesizer, adopt, open_synthesizer, timings
 from gemino.runtime.base import ClassicalSynthesizer
 
 logger = logging.getLogger(__name__)
@@ -151,6 +151,9 @@ class Viewer:
     def _rebuild(self, decoder: Decoder) -> None:
         synthesizer = decoder.synthesizer
         governor = Governor(modes(synthesizer.drawings), REBUILDERS)
+        what = f"{synthesizer.name} {self._size_px} px {synthesizer.way}, in a call"
+        if (known_s := timings.recall(what)) is not None:
+            governor.begin(known_s)
         asked = governor.mode.drawing
         under_way = UnderWay(REBUILDERS)
         shower = Shower(self._size_px, self._counters, self._show, governor)
@@ -189,6 +192,8 @@ class Viewer:
         finally:
             under_way.end()
             thread.join()
+            if governor.full_s is not None:
+                timings.keep(what, governor.full_s)
 
     def _next_work(self) -> tuple[list[DuePicture], list[bytes]] | None:
         with self._changed:

@@ -37,12 +37,27 @@ def frame_s(what: str, measure: Callable[[], float], *, folder: Path | None = No
     what: names the model's checksum, the size and the way of running. folder: another one than the
     user's.
     """
-    path = (folder or cache_folder()) / "timings.json"
-    known = _read(path)
-    if what not in known:
-        known[what] = measure()
-        _write(path, known)
-    return known[what]
+    kept_s = recall(what, folder=folder)
+    if kept_s is None:
+        kept_s = measure()
+        keep(what, kept_s, folder=folder)
+    return kept_s
+
+
+def recall(what: str, *, folder: Path | None = None) -> float | None:
+    """Seconds that `what` took on this machine when it was last kept; None where it never was."""
+    return _read(_path(folder)).get(what)
+
+
+def keep(what: str, seconds: float, *, folder: Path | None = None) -> None:
+    """Keep what `what` takes on this machine."""
+    known = _read(_path(folder))
+    known.pop(what, None)  # the newest last: the oldest are dropped
+    _write(_path(folder), known | {what: seconds})
+
+
+def _path(folder: Path | None) -> Path:
+    return (folder or cache_folder()) / "timings.json"
 
 
 def this_machine() -> str:
