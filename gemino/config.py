@@ -177,7 +177,7 @@ def _most_bytes(total_kbps: float, output_px: int) -> float:
 
 _SMOOTH_KBPS, _THIN_KBPS = 60.0, 30.0
 _SMOOTH_FPS, _PLAIN_FPS, _LEAST_FPS = 62.0, 32.0, 11.5  # of cameras, which are not exact
-_INTERPOLATED_GAP_S = (0.045, 0.125)
+_INTERPOLATED_GAP_S = (0.052, 0.125)
 
 
 def frame_step(fps: Fraction, total_kbps: float, *, halve: bool = True) -> int:
@@ -196,7 +196,7 @@ def frame_step(fps: Fraction, total_kbps: float, *, halve: bool = True) -> int:
 def interpolates(gap_s: float) -> bool:
     """Whether a receiver makes a picture between two that were taken so far apart.
 
-    So it does with 8 to 20 a second, whoever chose that: `frame_step`, or a camera in poor light.
+    So it does with 8 to 19 a second, whoever chose that: `frame_step`, or a camera in poor light.
     """
     shortest, longest = _INTERPOLATED_GAP_S
     return shortest < gap_s < longest

@@ -46,7 +46,8 @@ def test_a_thin_stream_has_fewer_frames(fps: int, kbps: float, step: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("fps", "expected"), [(30, False), (24, False), (15, True), (10, True), (7, False)]
+    ("fps", "expected"),
+    [(30, False), (24, False), (20, False), (18, True), (15, True), (10, True), (7, False)],
 )
 def test_a_receiver_makes_pictures_between_where_a_few_are_missing(
     fps: int, expected: bool
