@@ -1,5 +1,6 @@
 """The window: what it shows, read back from a virtual screen, and its keys."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -139,23 +140,43 @@ def test_keys_reach_the_call_and_the_title_says_what_it_costs(
     assert pressed == ["mute", "quit"]
 
 
+@contextlib.contextmanager
+def window_manager(screen: Screen) -> Iterator[None]:
+    """One that manages: a window that is mapped while it begins may wait for it for ever."""
+
+    def manages() -> bool:
+        asked = subprocess.run(
+            ["xdotool", "get_num_desktops"],
+            env={**os.environ, "DISPLAY": screen.name},
+            capture_output=True,
+            check=False,
+        )
+        return asked.returncode == 0
+
+    manager = subprocess.Popen(["openbox"], stderr=subprocess.DEVNULL)
+    try:
+        assert eventually(manages)
+        yield
+    finally:
+        manager.terminate()
+        manager.wait()
+
+
 @needs_x
 @needs_keys
 @pytest.mark.skipif(shutil.which("openbox") is None, reason="needs a window manager: openbox")
 def test_f_fills_the_screen_until_escape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with virtual_screen(tmp_path) as screen:
         monkeypatch.setenv("DISPLAY", screen.name)
-        manager = subprocess.Popen(["openbox"], stderr=subprocess.DEVNULL)
-        window = Window(300)
-        try:
-            handle = xdotool(screen, "search", "--pid", str(window._process.pid))
-            for key, width in (("f", WIDTH), ("Escape", 300), ("f", WIDTH), ("f", 300)):
-                xdotool(screen, "windowfocus", "--sync", handle, "key", key)
-                assert eventually(partial(is_wide, screen, handle, width))
-        finally:
-            window.close()
-            manager.terminate()
-            manager.wait()
+        with window_manager(screen):
+            window = Window(300)
+            try:
+                handle = xdotool(screen, "search", "--pid", str(window._process.pid))
+                for key, width in (("f", WIDTH), ("Escape", 300), ("f", WIDTH), ("f", 300)):
+                    xdotool(screen, "windowfocus", "--sync", handle, "key", key)
+                    assert eventually(partial(is_wide, screen, handle, width))
+            finally:
+                window.close()
 
 
 @needs_x
