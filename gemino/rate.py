@@ -14,6 +14,10 @@ _GAIN: Mapping[LrCodec, float] = {"vp8": 0.0, "vp9": 0.0, "av1": 0.6}
 """How many bits of VP8 a bit of another codec is worth, as log2: about 1.5 at 128 px."""
 
 
+_LEAST_SHARE = 1 / 8
+"""Networks are trained on no smaller LR pictures."""
+
+
 class BitsPerPixelMeter:
     """Smoothed log2(bits per pixel) of a stream of coded pictures, in bits of VP8.
 
@@ -34,6 +38,11 @@ class BitsPerPixelMeter:
         return self.level
 
 
-def rung_vector(lr_px: int, log2_bits_per_pixel: float) -> list[float]:
-    """The network's rung input, about -1..1: LR size, and bits per pixel (`BitsPerPixelMeter`)."""
-    return [math.log2(lr_px / 128), (log2_bits_per_pixel + 5.0) / 2.0]
+def rung_vector(lr_px: int, log2_bits_per_pixel: float, output_px: int) -> list[float]:
+    """The network's rung input, about -1..2: LR size, and bits per pixel (`BitsPerPixelMeter`).
+
+    The size is a share of the output's, for that says what detail the LR picture lacks: 1 for half
+    of it, -1 for an eighth and less.
+    """
+    share = max(lr_px / output_px, _LEAST_SHARE)
+    return [math.log2(4 * share), (log2_bits_per_pixel + 5.0) / 2.0]

@@ -119,7 +119,7 @@ def test_nothing_is_kept_between_frames() -> None:
         model = network()
         before = {name: x.clone() for name, x in model.state_dict().items()}
         references, lrs = torch.rand(2, 3, 256, 256), torch.rand(2, 3, 64, 64)
-        rungs = torch.tensor([rung_vector(64, -5), rung_vector(64, -3)])
+        rungs = torch.tensor([rung_vector(64, -5, 256), rung_vector(64, -3, 256)])
 
         def one(index: int) -> Tensor:
             features = model.encode_reference(*seen(references[index : index + 1], 64))
@@ -138,7 +138,7 @@ def test_the_rung_changes_the_picture() -> None:
         model = network()
         features = model.encode_reference(*seen(torch.rand(1, 3, 256, 256), 64))
         lr = torch.rand(1, 3, 64, 64)
-        coarse, fine = (torch.tensor([rung_vector(64, level)]) for level in (-7.0, -1.0))
+        coarse, fine = (torch.tensor([rung_vector(64, level, 256)]) for level in (-7.0, -1.0))
         assert not torch.allclose(
             model.synthesize(features, lr, coarse), model.synthesize(features, lr, fine), atol=1e-4
         )

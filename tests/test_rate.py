@@ -1,6 +1,6 @@
 """The receiver's measure of how coarse its input is."""
 
-from gemino.rate import BitsPerPixelMeter
+from gemino.rate import BitsPerPixelMeter, rung_vector
 
 
 def test_a_steady_stream_reaches_its_own_level() -> None:
@@ -22,3 +22,10 @@ def test_a_key_frame_moves_the_level_by_less_than_half_a_step() -> None:
 
 def test_an_empty_picture_is_no_error() -> None:
     assert BitsPerPixelMeter().update(0, 128) < 0
+
+
+def test_a_size_counts_as_a_share_of_the_output() -> None:
+    assert rung_vector(128, -5.0, 512) == [0.0, 0.0]
+    assert rung_vector(256, -3.0, 1024) == [0.0, 1.0]
+    assert rung_vector(128, -5.0, 256)[0] == rung_vector(256, -5.0, 512)[0] == 1.0
+    assert rung_vector(64, -5.0, 1024) == rung_vector(64, -5.0, 512) == [-1.0, 0.0]

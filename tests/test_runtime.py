@@ -78,7 +78,7 @@ def test_the_network_gets_what_it_was_trained_on(files: ModelFiles) -> None:
     model.load_state_dict(synthesizer._models["tiny"].state_dict())
     with torch.inference_mode():
         features = model.encode_reference(tensor(reference), tensor(resize(reference, 128)))
-        wanted = model.synthesize(features, tensor(lr), torch.tensor([rung_vector(128, -4.0)]))
+        wanted = model.synthesize(features, tensor(lr), torch.tensor([rung_vector(128, -4.0, 256)]))
     expected = (wanted[0].permute(1, 2, 0) * 255).round().numpy()
     assert shown.dtype == np.uint8
     assert np.abs(shown - expected).max() <= 1

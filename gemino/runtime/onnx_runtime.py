@@ -99,7 +99,8 @@ class OnnxSynthesizer(NeuralSynthesizer[_Held]):
         if chosen is None:
             return None
         held = chosen.features
-        told = [*rung_vector(sampling.size_px, log2_bits_per_pixel), chosen.gate_limit]
+        rung = rung_vector(sampling.size_px, log2_bits_per_pixel, self.output_px)
+        told = [*rung, chosen.gate_limit]
         pixels = lr.astype(np.float32)
         seen = {
             "lr_coarse": _batch(view(pixels, COARSE_PX)),

@@ -132,7 +132,7 @@ class TorchSynthesizer(NeuralSynthesizer[Held]):
         chosen = self._holding.choose(lr, sampling)
         if chosen is None:
             return None
-        vector = rung_vector(sampling.size_px, log2_bits_per_pixel)
+        vector = rung_vector(sampling.size_px, log2_bits_per_pixel, chosen.drawing.size_px)
         told = torch.tensor([[*vector, chosen.gate_limit]])
         return self._programs[_key(lr, chosen.drawing)], told, chosen.features
 

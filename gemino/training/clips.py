@@ -180,7 +180,7 @@ class Sampler:
             seen = (target, reference, lr, reference_lr)
             target, reference, lr, reference_lr = (x[:, ::-1] for x in seen)
             crop = (crop[0], target.shape[0] - crop[2] - crop[1], crop[2])
-        vector = rung_vector(rung.size_px, float(levels[at]))
+        vector = rung_vector(rung.size_px, float(levels[at]), target.shape[0])
         return target, reference, lr, reference_lr, vector, crop, float(self._weights[which])
 
     def _crop(self, rng: Generator, sequence: Sequence, side: int) -> tuple[int, int, int]:

@@ -275,7 +275,8 @@ def rebuild(
     target = to_tensor([sequence.frames[at] for at in places], device)
     seen = [straighten(np.ascontiguousarray(pictures[at]), rung.fovea) for at in places]
     lr = to_tensor(seen, device)
-    vectors = [rung_vector(rung.size_px, float(levels[at])) for at in places]
+    side = sequence.frames[0].shape[0]
+    vectors = [rung_vector(rung.size_px, float(levels[at]), side) for at in places]
     reference = np.ascontiguousarray(sequence.references[0])
     features = model.encode_reference(
         to_tensor([reference] * count, device),
