@@ -7,7 +7,7 @@ time waste nothing on waiting for each other, as two cores on one frame do. One 
 references ready beside them, and a last one shows what is rebuilt, in order. Where that is not fast
 enough, fewer pictures are drawn, or cheaper ones (`governor`); those between take the detail of the
 last drawn one along (`carry`). A thin stream has half of the pictures: the others are made first
-(`gemino.interpolation`), as long as nothing is late.
+(`doubling`), as long as nothing is late.
 """
 
 import logging
@@ -16,18 +16,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 from gemino.adapters import AdapterFile
 from gemino.call.display import ShownFrame
+from gemino.call.doubling import Doubling, Small
 from gemino.call.governor import Governor, Mode, modes
 from gemino.call.jitter import Picture
-from gemino.call.playout import VIDEO_CLOCK_HZ, DuePicture, Playout
+from gemino.call.playout import DuePicture, Playout
 from gemino.call.shower import Shower, UnderWay
 from gemino.call.stats import Counters
 from gemino.config import REFERENCES_HELD, LrCodec, Sampling
-from gemino.decoder import Decoder, Interpolator, LrPicture
+from gemino.decoder import Decoder, LrPicture
 from gemino.errors import CallError, CodecError, GeminoError
 from gemino.runtime import Device, Drawing, Runtime, Synthesizer, adopt, open_synthesizer, timings
 from gemino.runtime.base import ClassicalSynthesizer
@@ -35,7 +35,6 @@ from gemino.runtime.base import ClassicalSynthesizer
 logger = logging.getLogger(__name__)
 
 REBUILDERS = 2
-_Small = tuple[DuePicture, LrPicture]
 
 
 class Viewer:
@@ -84,7 +83,7 @@ class Viewer:
         """Say of each drawn picture where its detail comes from; to be set at any time."""
         self._shower: Shower | None = None
         self._since_drawn = 0
-        self._interpolator = Interpolator()
+        self._doubling = Doubling()
         self._expected: Sampling | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
@@ -267,9 +266,9 @@ class Viewer:
 
     def _decode(
         self, decoder: Decoder, batch: list[DuePicture], governor: Governor
-    ) -> tuple[Decoder, list[_Small]]:
+    ) -> tuple[Decoder, list[Small]]:
         """Decode `batch`: the decoder for what follows, and the picture or two to be shown."""
-        small: list[_Small] = []
+        small: list[Small] = []
         for due in batch:
             if (due.picture.codec, self.plain) != (self._codec, decoder.plain):
                 self._codec = due.picture.codec
@@ -283,24 +282,10 @@ class Viewer:
                 governor.came(due.media_time_s)
                 continue
             self._counters.coding_ms.add(picture.decode_ms)
-            small = self._with_between(due, picture, late=len(batch) > 1)
+            small = self._doubling.take(due, picture, late=len(batch) > 1)
             for shown, _ in small:
                 governor.came(shown.media_time_s)
         return decoder, small
-
-    def _with_between(self, due: DuePicture, picture: LrPicture, *, late: bool) -> list[_Small]:
-        """A picture that came, behind the one that is made between it and the last, if any."""
-        if late:
-            self._interpolator.follow(picture, due.media_time_s)
-            return [(due, picture)]
-        found = self._interpolator.between(picture, due.media_time_s)
-        if found is None:
-            return [(due, picture)]
-        made, at_s = found
-        rest_s = due.media_time_s - at_s
-        timestamp = (due.picture.timestamp - round(rest_s * VIDEO_CLOCK_HZ)) % (1 << 32)
-        halfway = DuePicture(replace(due.picture, timestamp=timestamp), at_s, interpolated=True)
-        return [(halfway, made), (replace(due, rest_s=rest_s), picture)]
 
     def _hand_over(
         self,
