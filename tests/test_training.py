@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from gemino.config import ModelConfig, Sampling
+from gemino.config import ModelConfig, NetworkSize, Sampling
 from gemino.errors import GeminoError, ModelError
 from gemino.nn.blocks import resize
 from gemino.nn.model import build
@@ -300,13 +300,37 @@ def test_a_training_can_begin_with_a_finished_model(sequence: Sequence) -> None:
     assert all(torch.equal(shipped[name], x) for name, x in begun.average.weights.items())
 
 
+@pytest.mark.parametrize(("small", "large"), [("s", "l"), ("xs", "s"), ("xs", "l")])
+def test_a_larger_network_begins_as_the_smaller_one(
+    sequence: Sequence, small: NetworkSize, large: NetworkSize
+) -> None:
+    torch.manual_seed(0)
+    files = find(f"generic-{small}")
+    as_small, as_large = (build(ModelConfig("test", size)).eval() for size in (small, large))
+    as_small.load_state_dict(load_file(files.weights_path))
+    losses = Losses(LossWeights(), 64, 64, load_lpips(), None)
+    config = TrainingConfig(1, minutes=1.0, bf16=False)
+    begun = Trainer(config, as_large, losses, Sampler([sequence], 1, 64, 0))
+    begun.start_from(files)
+    reference, lr = torch.rand(1, 3, 256, 256), torch.rand(1, 3, 64, 64)
+    rung = torch.tensor([[0.3, 0.6]])
+    with torch.no_grad():
+        drawn = [
+            network(network.encode_reference(reference, lr), lr, rung)
+            for network in (as_small, as_large)
+        ]
+    torch.testing.assert_close(drawn[0], drawn[1], atol=1e-4, rtol=0)
+    grown = as_large.generator.fuse8.weight.shape
+    assert grown[1] > as_small.generator.fuse8.weight.shape[1]
+
+
 def test_a_training_does_not_begin_with_weights_that_do_not_fit(
     sequence: Sequence, tmp_path: Path
 ) -> None:
     files = find("generic-s")
     strange = tmp_path / "model.safetensors"
     save_file({"motion.level16.bias": torch.zeros(3)}, strange)
-    with pytest.raises(ModelError, match="size xs"):
+    with pytest.raises(ModelError, match="size s"):
         trainer(sequence, steps=1).start_from(replace(files, weights_path=strange))
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from gemino.config import Rung
 from gemino.errors import ModelError
 from gemino.nn.lpips import Lpips
-from gemino.nn.model import GeminoNet, rung_vector
+from gemino.nn.model import WIDTHS, GeminoNet, rung_vector
 from gemino.nn.pictures import to_tensor
 from gemino.sampling import glimpse, straighten
 from gemino.training import checkpoint
@@ -29,6 +29,7 @@ from gemino.training.checkpoint import Average, Clock
 from gemino.training.clips import Sampler
 from gemino.training.losses import Losses
 from gemino.training.sequence import Sequence
+from gemino.training.widening import fits, widened
 from gemino.training.workers import Workers
 from gemino.zoo import ModelFiles
 
@@ -111,19 +112,20 @@ class Trainer:
         return clock is not None
 
     def start_from(self, files: ModelFiles) -> None:
-        """Begin with the weights of a finished model: all of them where it is of our size, else
-        those that estimate motion, which are alike in every size. ModelError where they do not fit.
+        """Begin with the weights of a finished model: all of them where it is of our size or smaller
+        (see `widening`), else those that estimate motion, which are alike in every size.
+
+        Raises ModelError where they do not fit.
         """
-        whole = files.config.size == self.model.config.size
+        small, large = WIDTHS[files.config.size], WIDTHS[self.model.config.size]
         try:
             weights = load_file(files.weights_path)
-            if whole:
-                self.model.load_state_dict(weights)
+            if fits(small, large):
+                self.model.load_state_dict(widened(weights, small, self.model, large))
             else:
                 self.model.motion.load_state_dict(checkpoint.below(weights, "motion."))
-        except (SafetensorError, RuntimeError, OSError) as error:
-            size = self.model.config.size
-            raise ModelError(f"{files.path}: is no network of size {size}") from error
+        except (SafetensorError, KeyError, IndexError, RuntimeError, OSError) as error:
+            raise ModelError(f"{files.path}: is no network of size {files.config.size}") from error
         self.average = Average(self.model)
 
     def save(self, folder: Path) -> None:
