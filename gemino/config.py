@@ -134,7 +134,8 @@ class ModelConfig:
 REFERENCES_HELD = 8
 """A receiver keeps the newest so many, and a sender counts on it."""
 _REFERENCE_SHARE = 0.45
-_REFERENCE_BYTES_PER_PX = (24.0, 40.0)
+_REFERENCE_BYTES_PER_PX = (29.0, 48.0)
+_REFERENCE_BYTES_PER_PX_AND_KBPS = 1.9
 _MIN_REFERENCE_BYTES = 4_000
 _FIRST_REFERENCE_BYTES_PER_PX = 10
 _MOST_FIRST_REFERENCE_BYTES = 8_000
@@ -151,7 +152,7 @@ def reference_kbps(total_kbps: float, output_px: int) -> float:
 
 
 def reference_budget_bytes(total_kbps: float, output_px: int) -> int:
-    """Most bytes of one reference in a stream of `total_kbps`: 12 kB at 512 px, 20 from 40 kbps on.
+    """Most bytes of one reference in a stream of `total_kbps`: 15 kB at 512 px, 25 from 25 kbps on.
 
     A plain picture needs less, and `video.reference` stops there.
     """
@@ -170,9 +171,12 @@ def first_reference_bytes(output_px: int) -> int:
 
 
 def _most_bytes(total_kbps: float, output_px: int) -> float:
-    """A reference as good as a stream of that rate has use for: a byte a pixel of side and kbps."""
+    """A reference as good as a stream of that rate has use for.
+
+    Noisy footage and rich scenes take it all. More than the least takes over a second at 15 kbps.
+    """
     least, most = _REFERENCE_BYTES_PER_PX
-    return min(max(total_kbps, least), most) * output_px
+    return min(max(_REFERENCE_BYTES_PER_PX_AND_KBPS * total_kbps, least), most) * output_px
 
 
 _SMOOTH_KBPS, _THIN_KBPS = 60.0, 30.0

@@ -12,7 +12,9 @@ picture that the receiver takes detail from, goes along with
 
 With `EncoderConfig.first_reference_bytes` a coarse coding of the first goes before it, and is there
 in half the time; the receiver puts the finer one in its place. In a thin stream it comes on top of
-what is paid for. What the receiver holds of a former call counts as a reference (`receiver_holds`).
+what is paid for. For the same reason the picture of a head that keeps still is coded once more,
+finer, after some seconds without a new pose; where there is plenty to pay with, references are that
+fine at once. What the receiver holds of a former call counts as a reference (`receiver_holds`).
 
 A reference that is wished for is paid for like one of a new scene: a receiver that wishes for more
 than two minutes' worth in one gets no more, for the LR stream has to live as well.
@@ -30,6 +32,7 @@ bytes come with a later frame; without one they come at once.
 from collections import deque
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from gemino.attention import Attention
 from gemino.config import (
@@ -40,13 +43,29 @@ from gemino.config import (
     Rung,
 )
 from gemino.frames import Frame, prepare
-from gemino.likeness import NEW_POSE, SCENE_CHANGE, Thumbnail, difference, thumbnail
+from gemino.likeness import (
+    NEW_POSE,
+    SAME_PICTURE,
+    SCENE_CHANGE,
+    Thumbnail,
+    difference,
+    thumbnail,
+)
 from gemino.sampling import shrink
 from gemino.video.lr import LrEncoder
 from gemino.video.reference import PictureEncoder
 
 _COARSE_SHARE = 1 / 8
 """Of a minute's worth: a coarse reference that takes more costs a pose (below some 12 kbps)."""
+_CALM_S = 5.0
+"""So long after the last new pose a finer picture of the same one pays."""
+_FINER_PRICE = 1.6
+"""What the finer coding of a picture costs, in terms of the first: some 1.5 times as much."""
+_RESERVE = 2.0
+"""New poses that can still be paid for after it, at least."""
+_RICH = 0.5
+"""Of what a receiver holds, at the most that each may cost: where a minute pays for so much, there
+is hardly ever another pose to save for (from some 30 kbps on)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,9 +105,9 @@ class Encoder:
         self._pictures = PictureEncoder(config.reference_max_bytes)
         first_bytes = config.first_reference_bytes
         self._coarse = None if first_bytes is None else PictureEncoder(first_bytes)
-        self._to_code: deque[tuple[PictureEncoder, Frame]] = deque()
+        self._to_code: deque[_Task] = deque()
         self._executor = executor
-        self._under_way: Future[bytes] | None = None
+        self._under_way: Future[tuple[_Task, bytes]] | None = None
         self._made_of: Thumbnail | None = None
 
     @property
@@ -107,7 +126,7 @@ class Encoder:
     def pay_for_references(self, max_bytes: int, kbps: float) -> None:
         """What one reference may cost from now on, and all of them on average over a minute."""
         self.config = replace(self.config, reference_max_bytes=max_bytes, reference_kbps=kbps)
-        self._references.pay_at_most(kbps)
+        self._references.pay_at_most(max_bytes, kbps)
         if max_bytes != self._pictures.max_bytes:
             self._pictures = PictureEncoder(max_bytes)
 
@@ -149,33 +168,34 @@ class Encoder:
         busy = self._under_way is not None or bool(self._to_code)
         # Watched on every frame: a cut is seen only between neighbours.
         seen = thumbnail(picture)
-        if self._references.due(seen, now, busy=busy):
+        due = self._references.due(seen, now, busy=busy)
+        if due is not None:
             self._made_of = seen
-            if self._coarse is not None:
-                self._to_code.append((self._coarse, picture))
-            self._to_code.append((self._pictures, picture))
-        data = self._next_coded()
-        if data is not None:
-            if self._coarse is not None and self._coarse.finest:
-                self._to_code.clear()
-            self._references.pay(len(data), coarse=bool(self._to_code))
-            self._coarse = None
+            encoders = [self._pictures] if self._coarse is None else [self._coarse, self._pictures]
+            finer = due == "finer"
+            self._to_code.extend(_Task(encoder, picture, finer) for encoder in encoders)
+        coded = self._next_coded()
+        if coded is None:
+            return None
+        task, data = coded
+        if task.encoder is self._coarse and task.encoder.finest:
+            self._to_code.clear()
+        self._references.pay(
+            len(data), replaced=bool(self._to_code), finer=task.finer, finest=task.encoder.finest
+        )
+        self._coarse = None
         return data
 
-    def _next_coded(self) -> bytes | None:
-        """The next reference that is coded, of those that are due."""
+    def _next_coded(self) -> tuple["_Task", bytes] | None:
+        """The next reference that is coded, of those that are due, and its bytes."""
         if self._executor is None:
-            if not self._to_code:
-                return None
-            encoder, picture = self._to_code.popleft()
-            return encoder.encode(picture)
+            return self._to_code.popleft().done() if self._to_code else None
         if self._under_way is None and self._to_code:
-            encoder, picture = self._to_code.popleft()
-            self._under_way = self._executor.submit(encoder.encode, picture)
+            self._under_way = self._executor.submit(self._to_code.popleft().done)
         if self._under_way is None or not self._under_way.done():
             return None
-        data, self._under_way = self._under_way.result(), None
-        return data
+        coded, self._under_way = self._under_way.result(), None
+        return coded
 
     def _check(self, rung: Rung) -> None:
         if rung.size_px > self.config.output_px:
@@ -185,17 +205,40 @@ class Encoder:
             )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """A picture that is to become a reference. finer: see `PictureEncoder.encode`."""
+
+    encoder: PictureEncoder
+    picture: Frame
+    finer: bool
+
+    def done(self) -> tuple["_Task", bytes]:
+        """This task, and the bytes that come of it. Raises CodecError where the codec fails."""
+        return self, self.encoder.encode(self.picture, finer=self.finer)
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A reference that the receiver has. improvable: a finer coding of it would be better."""
+
+    seen: Thumbnail
+    improvable: bool = False
+
+
 class _ReferenceSchedule:
     """When a reference is due; see the essay above."""
 
     def __init__(self, config: EncoderConfig) -> None:
         self.wanted = True
         self._min_interval_s = config.reference_min_interval_s
-        self.pay_at_most(config.reference_kbps)
+        self.pay_at_most(config.reference_max_bytes, config.reference_kbps)
         # When, how much, and whether the receiver holds it: what was paid in the last minute.
         self._paid: deque[tuple[float, int, bool]] = deque()
         self._price = config.reference_max_bytes  # what the next one costs, by the last one
-        self._held: deque[Thumbnail] = deque(maxlen=REFERENCES_HELD)
+        self._held: deque[_Held] = deque(maxlen=REFERENCES_HELD)
+        self._newest: _Held | None = None  # what was due last
+        self._improves_one = False  # instead of being one more
         self._previous: Thumbnail | None = None
         self._scene_changed = False
         self._sent_at: float | None = None
@@ -204,19 +247,23 @@ class _ReferenceSchedule:
 
     def hold(self, seen: Thumbnail) -> None:
         """The receiver has a picture like `seen`."""
-        self._held.append(seen)
+        self._held.append(_Held(seen))
 
-    def pay_at_most(self, kbps: float) -> None:
+    def pay_at_most(self, max_bytes: int, kbps: float) -> None:
         """Another budget, for the minute that has been as well."""
         self._minute_bytes = kbps * 125 * REFERENCE_AMORTISATION_S
+        # With no budget for poses nothing is saved for them.
+        self._rich = not kbps or self._minute_bytes >= _RICH * REFERENCES_HELD * max_bytes
 
-    def due(self, seen: Thumbnail, now: float, *, busy: bool) -> bool:
-        """Whether the picture `seen` at `now` is to become a reference; then it counts as one."""
+    def due(self, seen: Thumbnail, now: float, *, busy: bool) -> Literal["plain", "finer"] | None:
+        """Whether the picture `seen` at `now` is to become a reference, and how it is coded; then
+        it counts as one."""
         self._now = now
         while self._paid and now - self._paid[0][0] >= REFERENCE_AMORTISATION_S:
             self._paid.popleft()
         spent = sum(size for _, size, _ in self._paid)
-        unlike = min((difference(seen, held) for held in self._held), default=0.0)
+        likest = min(self._held, key=lambda held: difference(seen, held.seen), default=None)
+        unlike = 0.0 if likest is None else difference(seen, likest.seen)
         cut = self._previous is not None and difference(seen, self._previous) > SCENE_CHANGE
         self._previous = seen
         # A cut that comes back before its reference could be sent needs none.
@@ -228,27 +275,46 @@ class _ReferenceSchedule:
         affordable = not self._minute_bytes or spent <= 2 * self._minute_bytes
         cut = self._scene_changed and affordable
         wanted = (self.wanted and room and affordable) or novel
-        if busy or not (
-            (cut and self._rested(self._scene_sent_at)) or (wanted and self._rested(self._sent_at))
-        ):
-            return False
-        if cut or not self._held:
-            self._scene_sent_at = now
-        self.wanted = self._scene_changed = False
-        self._held.append(seen)
-        self._sent_at = now
-        return True
+        if busy:
+            return None
+        if (cut and self._rested(self._scene_sent_at)) or (wanted and self._rested(self._sent_at)):
+            if cut or not self._held:
+                self._scene_sent_at = now
+            self.wanted = self._scene_changed = False
+            self._newest, self._improves_one = _Held(seen), False
+            self._held.append(self._newest)
+            self._sent_at = now
+            return "finer" if self._rich else "plain"
+        if likest is not None and unlike <= SAME_PICTURE and self._improves(likest, spent):
+            likest.seen, likest.improvable = seen, False
+            self._newest, self._improves_one = likest, True
+            self._sent_at = now
+            return "finer"
+        return None
 
-    def _rested(self, since: float | None) -> bool:
-        """Whether the least interval has gone by since then."""
-        return since is None or self._now - since >= self._min_interval_s
+    def _improves(self, held: _Held, spent: int) -> bool:
+        """Whether a finer coding of `held` is worth its bytes now."""
+        calm = self._rested(self._sent_at, _CALM_S)
+        price = (_FINER_PRICE + _RESERVE) * self._price
+        return held.improvable and calm and spent + price <= self._minute_bytes
 
-    def pay(self, size_bytes: int, *, coarse: bool) -> None:
-        """Account for a reference that was sent; coarse: a finer one will take its place.
+    def _rested(self, since: float | None, interval_s: float | None = None) -> bool:
+        """Whether the least interval, or another one, has gone by since then."""
+        interval_s = self._min_interval_s if interval_s is None else interval_s
+        return since is None or self._now - since >= interval_s
 
-        In a thin stream a coarse one is not paid for: it would cost another pose.
+    def pay(self, size_bytes: int, *, replaced: bool, finer: bool, finest: bool) -> None:
+        """Account for a reference that was sent.
+
+        replaced: by a finer one that follows. finer: coded as fine as there is use for, and finest:
+        as fine as its coding allows (`PictureEncoder`).
         """
-        if coarse and size_bytes > _COARSE_SHARE * self._minute_bytes:
+        assert self._newest is not None
+        self._newest.improvable = finest and not finer
+        # In a thin stream one that is replaced is not paid for: it would cost another pose.
+        if replaced and size_bytes > _COARSE_SHARE * self._minute_bytes:
             return
-        self._price = self._price if coarse else size_bytes
-        self._paid.append((self._now, size_bytes, not coarse))
+        one_more = not replaced and not self._improves_one
+        if one_more:
+            self._price = size_bytes
+        self._paid.append((self._now, size_bytes, one_more))

@@ -112,8 +112,8 @@ class Trainer:
         return clock is not None
 
     def start_from(self, files: ModelFiles) -> None:
-        """Begin with the weights of a finished model: all of them where it is of our size or smaller
-        (see `widening`), else those that estimate motion, which are alike in every size.
+        """Begin with the weights of a finished model: all of them where it is of our size or a
+        smaller one (see `widening`), else those that estimate motion, alike in every size.
 
         Raises ModelError where they do not fit.
         """

@@ -38,7 +38,7 @@ def widened(
     """
     result = {}
     for name, fresh in model.state_dict().items():
-        layer, _, kind = name.rpartition(".")
+        layer = name.rpartition(".")[0]
         value = fresh.clone()
         if _is_added(name, weights):
             result[name] = value.zero_() if layer.endswith(".second") else value

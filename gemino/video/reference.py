@@ -26,9 +26,9 @@ MIN_REFERENCE_PX = 64
 MAX_REFERENCE_PX = 1024
 
 _PRESET = "6"
-# What would make a picture finer than at 34 is better spent on another one, in another pose. Only
-# heads that hardly move get there; others reach their budget before.
-_CRF_RANGE = (34, 60)
+# Finer than at 40, bytes are better spent on another picture, in another pose; where there is none
+# to pay for, down to 34. Plain pictures get there; others reach their budget before.
+_FINEST_CRF, _FINER_CRF, _COARSEST_CRF = 40, 34, 60
 _CRF_START = 46
 _CRF_PER_HALVING = 10.0
 """Measured slope: ten steps of CRF halve the bytes of a head-and-shoulders picture."""
@@ -46,15 +46,18 @@ class PictureEncoder:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self._crf = _CRF_START
+        self._finest_crf = _FINEST_CRF
         self._enough = 0.9
 
     @property
     def finest(self) -> bool:
         """Whether more bytes would have made the last picture no better."""
-        return self._crf == _CRF_RANGE[0]
+        return self._crf == self._finest_crf
 
-    def encode(self, frame: Frame) -> bytes:
+    def encode(self, frame: Frame, *, finer: bool = False) -> bytes:
         """Code `frame`, uint8 [S, S, 3] RGB with even S in 64..1024, as well as fits.
+
+        A plain picture needs less, and more would hardly be seen; finer: have it even so.
 
         A picture too rich for `max_bytes` even at the coarsest quantiser is returned larger than
         asked: a call without a reference would be worse. Raises ValueError for another shape,
@@ -67,8 +70,10 @@ class PictureEncoder:
             or not MIN_REFERENCE_PX <= side <= MAX_REFERENCE_PX
         ):
             raise ValueError(f"a reference is square, even, 64..1024 px, not {list(frame.shape)}")
-        low, high = _CRF_RANGE  # invariant: what is finer than `low` is too large, coarser fits
-        crf, best, self._enough, enough = self._crf, b"", 0.75, self._enough
+        self._finest_crf = _FINER_CRF if finer else _FINEST_CRF
+        # Invariant: what is finer than `low` is too large, what is coarser than `high` fits.
+        low, high = self._finest_crf, _COARSEST_CRF
+        crf, best, self._enough, enough = max(self._crf, low), b"", 0.75, self._enough
         for _ in range(_SEARCH_STEPS):
             data = _encode_av1(frame, crf)
             if len(data) <= self.max_bytes:
@@ -80,12 +85,12 @@ class PictureEncoder:
             step = round(_CRF_PER_HALVING * math.log2(len(data) / (0.95 * self.max_bytes)))
             # A step of one towards a smaller picture may fall short again and again.
             crf = min(max(crf + (max(step, 2) if step >= 0 else step), low), high)
-        return best or _encode_av1(frame, _CRF_RANGE[1])
+        return best or _encode_av1(frame, _COARSEST_CRF)
 
 
 def encode_picture(frame: Frame, max_bytes: int) -> bytes:
-    """One picture alone; see `PictureEncoder.encode`."""
-    return PictureEncoder(max_bytes).encode(frame)
+    """One picture alone, as fine as fits; see `PictureEncoder.encode`."""
+    return PictureEncoder(max_bytes).encode(frame, finer=True)
 
 
 def decode_picture(data: bytes, max_px: int = MAX_REFERENCE_PX) -> Frame:
