@@ -13,6 +13,7 @@ import pytest
 from gemino.config import REFERENCES_HELD, EncoderConfig, Rung
 from gemino.encoder import EncodedFrame, Encoder
 from gemino.frames import Frame, prepare, resize
+from gemino.likeness import SAME_PICTURE, difference, thumbnail
 from gemino.media import read_frames
 from gemino.sampling import shrink
 from gemino.video.lr import LrDecoder
@@ -220,6 +221,47 @@ def test_a_plain_picture_needs_no_coarse_reference_first() -> None:
     plain[40:80, 40:80] = 200
     sent = list(encode_all(Encoder(replace(CONFIG, first_reference_bytes=1500)), 10 * [plain]))
     assert reference_at(sent) == [0]
+
+
+STILL = replace(CONFIG, reference_max_bytes=20_000, reference_kbps=6.0)
+
+
+def test_a_head_that_keeps_still_is_coded_once_more_and_finer(webcam: list[Frame]) -> None:
+    sent = list(encode_all(Encoder(STILL), 300 * webcam[:1]))
+    assert reference_at(sent) == [0, 125]
+    first, finer = (frame.reference for frame in sent if frame.reference is not None)
+    assert first is not None
+    assert finer is not None
+    assert len(first) < len(finer) < 2 * len(first)
+    shown = decode_picture(first), decode_picture(finer)
+    assert psnr(shown[0], webcam[0]) + 1 < psnr(shown[1], webcam[0])
+    # The receiver puts it in the first one's place.
+    assert difference(thumbnail(shown[0]), thumbnail(shown[1])) < SAME_PICTURE
+
+
+def test_the_calm_before_a_finer_picture_begins_with_the_newest_pose(webcam: list[Frame]) -> None:
+    clip = 100 * webcam[:1] + 200 * [np.roll(webcam[0], 20, axis=1)]
+    assert reference_at(list(encode_all(Encoder(STILL), clip))) == [0, 100, 225]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(STILL, reference_kbps=2.0),  # which new poses may need
+        replace(STILL, reference_max_bytes=3_000),  # which it took: it cannot be finer
+        replace(STILL, reference_kbps=12.0),  # which pays for a fine one at once
+    ],
+)
+def test_a_finer_picture_is_not_sent_where_it_does_not_pay(
+    webcam: list[Frame], config: EncoderConfig
+) -> None:
+    assert reference_at(list(encode_all(Encoder(config), 300 * webcam[:1]))) == [0]
+
+
+def test_with_plenty_to_pay_with_references_are_fine_at_once(webcam: list[Frame]) -> None:
+    twice = [one.reference for one in encode_all(Encoder(STILL), 130 * webcam[:1])]
+    once = Encoder(replace(STILL, reference_kbps=12.0)).encode(webcam[0], 0.0)
+    assert once.reference == twice[125] != twice[0]
 
 
 def test_a_key_frame_is_sent_on_demand(webcam: list[Frame]) -> None:

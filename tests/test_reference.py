@@ -11,7 +11,7 @@ from gemino import media
 from gemino.errors import CodecError
 from gemino.frames import Frame, prepare
 from gemino.video import reference
-from gemino.video.reference import decode_picture, encode_picture
+from gemino.video.reference import PictureEncoder, decode_picture, encode_picture
 
 WEBCAM = Path(__file__).parent.parent / "samples" / "webcam.mp4"
 
@@ -30,6 +30,19 @@ def test_the_best_quality_that_fits(face: Frame) -> None:
         qualities.append(float(cv2.PSNR(decode_picture(data), face)))
     assert qualities == sorted(qualities)
     assert qualities[1] > 34
+
+
+def test_a_plain_picture_takes_more_only_where_it_is_to_be_finer(face: Frame) -> None:
+    encoder = PictureEncoder(100_000)
+    plain = encoder.encode(face)
+    assert encoder.finest
+    finer = encoder.encode(face, finer=True)
+    assert encoder.finest
+    assert 1.2 * len(plain) < len(finer) < 2 * len(plain)
+    assert len(encoder.encode(face)) == len(plain)
+    limited = PictureEncoder(8_000)
+    assert limited.encode(face) == PictureEncoder(8_000).encode(face, finer=True)
+    assert not limited.finest
 
 
 def test_a_flat_picture_is_small_and_an_impossible_budget_still_gives_one() -> None:
