@@ -3,8 +3,8 @@
 The caller states the payload rate of the video, references included; sound comes on top. A
 part of that rate pays for references (`config.reference_kbps`), spread over a minute, and the rest
 is the LR stream. A reference that is under way may leave `REFERENCE_BURST` times as fast as the
-whole stream: at 15 kbps the first 12 kB cross in 0.8 seconds instead of seven, and the amortised
-rate is what was asked.
+whole stream: at 15 kbps 15 kB cross in a second instead of eight, and the amortised rate is what
+was asked.
 
 `Adaptation` lowers that rate when the network loses packets and climbs back slowly. The receiver's
 bandwidth estimate (REMB) is not asked for: it is bounded by about 1.5 times what arrives and its
