@@ -54,8 +54,8 @@ class _Course:
     start: Annotated[
         str | None,
         typer.Option(
-            help="A model, by name or folder, whose weights to begin with; of another size, only"
-            " those that estimate motion."
+            help="A model, by name or folder, whose weights to begin with. A smaller one is"
+            " widened; of a larger one, only those that estimate motion are taken."
         ),
     ] = None
     minutes: Annotated[float, typer.Option(min=0.01, help="Minutes of training, at most.")] = 100.0
