@@ -22,7 +22,11 @@ FLOORS: tuple[dict[str, tuple[str, ...]], ...] = (
             *("media", "video", "container", "nn"),
         )
     },
-    {"models": ("zoo", "graphs", "adapters", "identity", "runtime"), "attention": ("attention",)},
+    {
+        "models": ("zoo", "graphs", "adapters", "identity", "runtime"),
+        "attention": ("attention",),
+        "schedule": ("schedule",),
+    },
     {"encoder": ("encoder",), "decoder": ("decoder",)},
     {"training": ("training",), "evaluation": ("evaluation", "timing"), "call": ("call",)},
     {"server": ("server",), "personal": ("personal",)},
