@@ -89,11 +89,6 @@ class Encoder:
         if max_bytes != self._pictures.max_bytes:
             self._pictures = PictureEncoder(max_bytes)
 
-    @property
-    def references_need_kbps(self) -> float:
-        """What references took over the last minute and a few new poses would, over a minute."""
-        return self._references.needs_kbps()
-
     def look_evenly(self) -> None:
         """Have no fovea from the next frame on: the receiver does not know it."""
         self._attention = None

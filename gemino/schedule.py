@@ -33,8 +33,6 @@ _FINER_PRICE = 1.6
 """What the finer coding of a picture costs, in terms of the first: some 1.5 times as much."""
 _RESERVE = 2.0
 """New poses that can still be paid for after it, at least."""
-_LEFT = 3.0
-"""New poses that can still be paid for, at least, when others use what references leave."""
 _RICH = 0.5
 """Of what a receiver holds, at the most that each may cost: where a minute pays for so much, there
 is hardly ever another pose to save for (from some 30 kbps on)."""
@@ -79,11 +77,6 @@ class ReferenceSchedule:
         self._minute_bytes = kbps * 125 * REFERENCE_AMORTISATION_S
         # With no budget for poses nothing is saved for them.
         self._rich = not kbps or self._minute_bytes >= _RICH * REFERENCES_HELD * max_bytes
-
-    def needs_kbps(self) -> float:
-        """What references took over the last minute and a few new poses would, over a minute."""
-        spent = sum(size for _, size, _ in self._paid) + _LEFT * self._price
-        return spent * 8 / 1000 / REFERENCE_AMORTISATION_S
 
     def due(self, seen: Thumbnail, now: float, *, busy: bool) -> Literal["plain", "finer"] | None:
         """Whether the picture `seen` at `now` is to become a reference, and how it is coded; then

@@ -2,7 +2,6 @@
 
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,63 +87,3 @@ def test_a_report_about_nothing_is_ignored() -> None:
     adaptation.on_loss(0, 0)
     adaptation.on_loss(5, -3)
     assert adaptation.kbps == 50
-
-
-def test_what_references_do_not_need_the_small_picture_borrows() -> None:
-    """A head that keeps still: the minute's budget is spent at first, and hardly needed later."""
-    adaptation = Adaptation(15, 512)
-    own, share = adaptation.budget.rung.video_kbps, adaptation.budget.reference_kbps
-    changes = {}
-    for second in range(180):
-        budget = adaptation.update(float(second), 7.0 if second < 60 else 2.5)
-        if budget is not None and budget.rung.video_kbps != own:
-            changes[second] = budget
-    assert min(changes) == 60
-    rates = {budget.rung.video_kbps for budget in changes.values()}
-    assert rates == {own + share - 2.5}
-    # It is paid for out of what references may cost, by and by.
-    left = [budget.reference_kbps for budget in changes.values()]
-    assert left == sorted(left, reverse=True)
-    assert left[-1] == pytest.approx(2.5, abs=0.3)
-
-
-def test_borrowing_does_not_begin_with_the_call_and_ends_within_seconds() -> None:
-    adaptation = Adaptation(15, 512)
-    own = adaptation.budget.rung.video_kbps
-    assert all(adaptation.update(float(second), 2.5) is None for second in range(20))
-    raised = adaptation.update(20.0, 2.5)
-    assert raised is not None
-    assert raised.rung.video_kbps > 1.3 * own
-    assert not any(changes_stream(adaptation, second, 7.0) for second in range(21, 25))
-    assert changes_stream(adaptation, 25, 7.0)
-    assert adaptation.budget.rung.video_kbps == own
-    # Not again at once: each change costs a key frame.
-    assert not any(changes_stream(adaptation, second, 2.5) for second in range(26, 45))
-    assert changes_stream(adaptation, 45, 2.5)
-
-
-def changes_stream(adaptation: Adaptation, second: int, needed_kbps: float) -> bool:
-    before = adaptation.budget.rung
-    adaptation.update(float(second), needed_kbps)
-    return adaptation.budget.rung != before
-
-
-@given(st.floats(10, 300), st.lists(st.floats(0, 60), min_size=1, max_size=30))
-def test_borrowing_never_exceeds_what_was_asked_for_over_a_minute(
-    asked_kbps: float, needs: list[float]
-) -> None:
-    """Whatever references need, ten seconds each, and though they spend all they may."""
-    adaptation, streams = Adaptation(asked_kbps, 512), []
-    for second in range(10 * len(needs)):
-        adaptation.update(float(second), needs[second // 10])
-        streams.append(adaptation.budget.rung.video_kbps)
-        last_minute = [streams[0]] * max(60 - len(streams), 0) + streams[-60:]
-        mean = sum(last_minute) / 60
-        # Told with a little delay, and looked at once a second.
-        slack = 0.25 + max(last_minute) / 60
-        assert mean + adaptation.budget.reference_kbps <= asked_kbps + slack
-
-
-def test_a_plain_peer_lends_nothing() -> None:
-    adaptation = Adaptation(40, 512, plain=True)
-    assert all(adaptation.update(float(second), 0.0) is None for second in range(60))

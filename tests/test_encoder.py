@@ -264,19 +264,6 @@ def test_with_plenty_to_pay_with_references_are_fine_at_once(webcam: list[Frame]
     assert once.reference == twice[125] != twice[0]
 
 
-def test_what_references_need_falls_when_no_pose_is_new(webcam: list[Frame]) -> None:
-    """What the last minute took, and three more like the last one."""
-    encoder = Encoder(replace(STILL, reference_kbps=6.0, reference_max_bytes=8_000))
-    assert encoder.references_need_kbps == pytest.approx(3 * 8_000 * 8 / 1000 / 60)
-    sizes = []
-    for second in (0, 1, 2, 30, 59):
-        reference = encoder.encode(webcam[0], float(second)).reference
-        sizes += [] if reference is None else [len(reference)]
-    assert encoder.references_need_kbps == pytest.approx((sum(sizes) + 3 * sizes[0]) * 8 / 60_000)
-    encoder.encode(webcam[0], 120.0)
-    assert encoder.references_need_kbps == pytest.approx(3 * sizes[0] * 8 / 60_000)
-
-
 def test_a_key_frame_is_sent_on_demand(webcam: list[Frame]) -> None:
     encoder = Encoder(CONFIG)
     encoder.encode(webcam[0], 0.0)

@@ -219,11 +219,8 @@ class Outgoing:
         counters.audio_bytes = self.sound.payload_bytes
         counters.frames_dropped = self.video.dropped
         messages = self.side.messages(now, self._pictures.take_references)
-        needed_kbps = self._pictures.references_need_kbps
-        if (budget := self._adaptation.update(now, needed_kbps)) is not None:
-            logger.info(
-                "LR stream now %s, references %.1f kbps", budget.rung, budget.reference_kbps
-            )
+        if (budget := self._adaptation.update(now)) is not None:
+            logger.info("LR stream now %s", budget.rung)
             self.side.pace(budget)
             self._pictures.set_rung(budget.rung)
             self._pay(budget)

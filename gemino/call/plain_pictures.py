@@ -45,7 +45,6 @@ class PlainPictures:
         self._clock = clock
         self._lock = threading.Lock()
         self._rung: Rung | None = None
-        self.references_need_kbps = 0.0
 
     def encode(self, frame: Frame, time_s: float, force_keyframe: bool) -> bytes:  # noqa: ARG002
         """One square frame of any size as a coded picture; raises CodecError."""

@@ -5,7 +5,6 @@ the two share is a lock's worth of state: references to send and what to change 
 are coded in a thread of their own, so that no frame waits for one.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -44,8 +43,6 @@ class PictureSender:
         self._primed: EncodedFrame | None = None
         self._coding = threading.Lock()  # while a picture is coded
         self._closed = False
-        self.references_need_kbps = math.inf
-        """What references took over the last minute and a few new poses would, over a minute."""
         self._count_rung(config.rung)
 
     def prime(self, frame: Frame) -> None:
@@ -140,7 +137,6 @@ class PictureSender:
             self._encoder.request_reference()
         started = self._clock()
         encoded = self._encoder.encode(frame, time_s, force_keyframe=force_keyframe)
-        self.references_need_kbps = self._encoder.references_need_kbps
         self._counters.frames_coded += 1
         self._counters.coding_ms.add((self._clock() - started) * 1000)
         if encoded.reference is not None and encoded.reference_of is not None:
