@@ -24,7 +24,7 @@ from gemino.likeness import Thumbnail, thumbnail
 from gemino.sampling import shrink
 from gemino.schedule import ReferenceSchedule
 from gemino.video.lr import LrEncoder
-from gemino.video.reference import PictureEncoder
+from gemino.video.reference import Fineness, PictureEncoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,8 +131,7 @@ class Encoder:
         if due is not None:
             self._made_of = seen
             encoders = [self._pictures] if self._coarse is None else [self._coarse, self._pictures]
-            finer = due == "finer"
-            self._to_code.extend(_Task(encoder, picture, finer) for encoder in encoders)
+            self._to_code.extend(_Task(encoder, picture, due) for encoder in encoders)
         coded = self._next_coded()
         if coded is None:
             return None
@@ -140,7 +139,7 @@ class Encoder:
         if task.encoder is self._coarse and task.encoder.finest:
             self._to_code.clear()
         self._references.pay(
-            len(data), replaced=bool(self._to_code), finer=task.finer, finest=task.encoder.finest
+            len(data), replaced=bool(self._to_code), as_good_as_asked=task.encoder.finest
         )
         self._coarse = None
         return data
@@ -166,12 +165,12 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Task:
-    """A picture that is to become a reference. finer: see `PictureEncoder.encode`."""
+    """A picture that is to become a reference."""
 
     encoder: PictureEncoder
     picture: Frame
-    finer: bool
+    fineness: Fineness
 
     def done(self) -> tuple["_Task", bytes]:
         """This task, and the bytes that come of it. Raises CodecError where the codec fails."""
-        return self, self.encoder.encode(self.picture, finer=self.finer)
+        return self, self.encoder.encode(self.picture, self.fineness)

@@ -6,7 +6,7 @@
 - a frame that is unlike all references so far, as long as the budget pays for it: a head turned, a
   mouth open, a hand up. No minute holds more than a minute's worth, nor more than a receiver keeps,
 - a frame of a head that keeps still, some seconds after its last new pose: the same picture once
-  more, finer. Where there is plenty to pay with, references are that fine at once.
+  more, as fine as pays. In a rich stream the others are finer, too.
 
 In a thin stream a coarse coding of the first, for which the fine one follows, comes on top of what
 is paid for.
@@ -20,17 +20,17 @@ a new scene waits for former scenes alone, not for a pose that was sent the mome
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
 
 from gemino.config import REFERENCE_AMORTISATION_S, REFERENCES_HELD, EncoderConfig
 from gemino.likeness import NEW_POSE, SAME_PICTURE, SCENE_CHANGE, Thumbnail, difference
+from gemino.video.reference import Fineness
 
 _COARSE_SHARE = 1 / 8
 """Of a minute's worth: a coarse reference that takes more costs a pose (below some 12 kbps)."""
 _CALM_S = 5.0
 """So long after the last new pose a finer picture of the same one pays."""
-_FINER_PRICE = 1.6
-"""What the finer coding of a picture costs, in terms of the first: some 1.5 times as much."""
+_FINEST_PRICE = 2.0
+"""What the finest coding of a picture costs, in terms of the first: 1.5 to 2 times as much."""
 _RESERVE = 2.0
 """New poses that can still be paid for after it, at least."""
 _RICH = 0.5
@@ -78,7 +78,7 @@ class ReferenceSchedule:
         # With no budget for poses nothing is saved for them.
         self._rich = not kbps or self._minute_bytes >= _RICH * REFERENCES_HELD * max_bytes
 
-    def due(self, seen: Thumbnail, now: float, *, busy: bool) -> Literal["plain", "finer"] | None:
+    def due(self, seen: Thumbnail, now: float, *, busy: bool) -> Fineness | None:
         """Whether the picture `seen` at `now` is to become a reference, and how it is coded; then
         it counts as one."""
         self._now = now
@@ -107,18 +107,18 @@ class ReferenceSchedule:
             self._newest, self._improves_one = _Held(seen), False
             self._held.append(self._newest)
             self._sent_at = now
-            return "finer" if self._rich else "plain"
+            return "fine" if self._rich else "plain"
         if likest is not None and unlike <= SAME_PICTURE and self._improves(likest, spent):
             likest.seen, likest.improvable = seen, False
             self._newest, self._improves_one = likest, True
             self._sent_at = now
-            return "finer"
+            return "finest"
         return None
 
     def _improves(self, held: _Held, spent: int) -> bool:
         """Whether a finer coding of `held` is worth its bytes now."""
         calm = self._rested(self._sent_at, _CALM_S)
-        price = (_FINER_PRICE + _RESERVE) * self._price
+        price = (_FINEST_PRICE + _RESERVE) * self._price
         return held.improvable and calm and spent + price <= self._minute_bytes
 
     def _rested(self, since: float | None, interval_s: float | None = None) -> bool:
@@ -126,14 +126,13 @@ class ReferenceSchedule:
         interval_s = self._min_interval_s if interval_s is None else interval_s
         return since is None or self._now - since >= interval_s
 
-    def pay(self, size_bytes: int, *, replaced: bool, finer: bool, finest: bool) -> None:
+    def pay(self, size_bytes: int, *, replaced: bool, as_good_as_asked: bool) -> None:
         """Account for a reference that was sent.
 
-        replaced: by a finer one that follows. finer: coded as fine as there is use for, and finest:
-        as fine as its coding allows (`PictureEncoder`).
+        replaced: by a finer one that follows. as_good_as_asked: its bytes were enough.
         """
         assert self._newest is not None
-        self._newest.improvable = finest and not finer
+        self._newest.improvable = as_good_as_asked and not self._improves_one
         # In a thin stream one that is replaced is not paid for: it would cost another pose.
         if replaced and size_bytes > _COARSE_SHARE * self._minute_bytes:
             return

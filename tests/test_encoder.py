@@ -17,7 +17,7 @@ from gemino.likeness import SAME_PICTURE, difference, thumbnail
 from gemino.media import read_frames
 from gemino.sampling import shrink
 from gemino.video.lr import LrDecoder
-from gemino.video.reference import decode_picture
+from gemino.video.reference import Fineness, PictureEncoder, decode_picture
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 CONFIG = EncoderConfig(output_px=256, fps=Fraction(25), reference_max_bytes=4000)
@@ -249,7 +249,6 @@ def test_the_calm_before_a_finer_picture_begins_with_the_newest_pose(webcam: lis
     [
         replace(STILL, reference_kbps=2.0),  # which new poses may need
         replace(STILL, reference_max_bytes=3_000),  # which it took: it cannot be finer
-        replace(STILL, reference_kbps=12.0),  # which pays for a fine one at once
     ],
 )
 def test_a_finer_picture_is_not_sent_where_it_does_not_pay(
@@ -258,10 +257,15 @@ def test_a_finer_picture_is_not_sent_where_it_does_not_pay(
     assert reference_at(list(encode_all(Encoder(config), 300 * webcam[:1]))) == [0]
 
 
-def test_with_plenty_to_pay_with_references_are_fine_at_once(webcam: list[Frame]) -> None:
-    twice = [one.reference for one in encode_all(Encoder(STILL), 130 * webcam[:1])]
-    once = Encoder(replace(STILL, reference_kbps=12.0)).encode(webcam[0], 0.0)
-    assert once.reference == twice[125] != twice[0]
+@pytest.mark.parametrize(("kbps", "first"), [(6.0, "plain"), (12.0, "fine")])
+def test_a_rich_stream_has_finer_references_from_the_first(
+    webcam: list[Frame], kbps: float, first: Fineness
+) -> None:
+    encoder = Encoder(replace(STILL, reference_kbps=kbps))
+    sent = [one.reference for one in encode_all(encoder, 130 * webcam[:1])]
+    expected = PictureEncoder(STILL.reference_max_bytes)
+    assert sent[0] == expected.encode(webcam[0], first)
+    assert sent[125] == expected.encode(webcam[0], "finest")
 
 
 def test_a_key_frame_is_sent_on_demand(webcam: list[Frame]) -> None:

@@ -32,16 +32,14 @@ def test_the_best_quality_that_fits(face: Frame) -> None:
     assert qualities[1] > 34
 
 
-def test_a_plain_picture_takes_more_only_where_it_is_to_be_finer(face: Frame) -> None:
+def test_a_picture_is_as_fine_as_asked_or_as_fits(face: Frame) -> None:
     encoder = PictureEncoder(100_000)
-    plain = encoder.encode(face)
+    plain, fine, finest = (encoder.encode(face, one) for one in ("plain", "fine", "finest"))
     assert encoder.finest
-    finer = encoder.encode(face, finer=True)
-    assert encoder.finest
-    assert 1.2 * len(plain) < len(finer) < 2 * len(plain)
-    assert len(encoder.encode(face)) == len(plain)
+    assert 1.2 * len(plain) < len(fine) < len(finest) / 1.2
+    assert len(encoder.encode(face, "plain")) == len(plain)
     limited = PictureEncoder(8_000)
-    assert limited.encode(face) == PictureEncoder(8_000).encode(face, finer=True)
+    assert limited.encode(face, "plain") == PictureEncoder(8_000).encode(face, "finest")
     assert not limited.finest
 
 

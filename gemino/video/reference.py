@@ -9,6 +9,7 @@ docs/reference-picture.md; scripts/compare_still_codecs.py repeats it.
 import logging
 import math
 from fractions import Fraction
+from typing import Literal
 
 import av
 from av.video.codeccontext import VideoCodecContext
@@ -26,9 +27,10 @@ MIN_REFERENCE_PX = 64
 MAX_REFERENCE_PX = 1024
 
 _PRESET = "6"
-# Finer than at 40, bytes are better spent on another picture, in another pose; where there is none
-# to pay for, down to 34. Plain pictures get there; others reach their budget before.
-_FINEST_CRF, _FINER_CRF, _COARSEST_CRF = 40, 34, 60
+Fineness = Literal["plain", "fine", "finest"]
+_FINEST_CRF: dict[Fineness, int] = {"plain": 40, "fine": 34, "finest": 26}
+"""Where a picture is good enough. Only plain ones get there; others reach their budget before."""
+_COARSEST_CRF = 60
 _CRF_START = 46
 _CRF_PER_HALVING = 10.0
 """Measured slope: ten steps of CRF halve the bytes of a head-and-shoulders picture."""
@@ -46,7 +48,7 @@ class PictureEncoder:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self._crf = _CRF_START
-        self._finest_crf = _FINEST_CRF
+        self._finest_crf = _FINEST_CRF["plain"]
         self._enough = 0.9
 
     @property
@@ -54,10 +56,9 @@ class PictureEncoder:
         """Whether more bytes would have made the last picture no better."""
         return self._crf == self._finest_crf
 
-    def encode(self, frame: Frame, *, finer: bool = False) -> bytes:
-        """Code `frame`, uint8 [S, S, 3] RGB with even S in 64..1024, as well as fits.
-
-        A plain picture needs less, and more would hardly be seen; finer: have it even so.
+    def encode(self, frame: Frame, fineness: Fineness = "fine") -> bytes:
+        """Code `frame`, uint8 [S, S, 3] RGB with even S in 64..1024, as well as fits, but no better
+        than `fineness` asks for.
 
         A picture too rich for `max_bytes` even at the coarsest quantiser is returned larger than
         asked: a call without a reference would be worse. Raises ValueError for another shape,
@@ -70,7 +71,7 @@ class PictureEncoder:
             or not MIN_REFERENCE_PX <= side <= MAX_REFERENCE_PX
         ):
             raise ValueError(f"a reference is square, even, 64..1024 px, not {list(frame.shape)}")
-        self._finest_crf = _FINER_CRF if finer else _FINEST_CRF
+        self._finest_crf = _FINEST_CRF[fineness]
         # Invariant: what is finer than `low` is too large, what is coarser than `high` fits.
         low, high = self._finest_crf, _COARSEST_CRF
         crf, best, self._enough, enough = max(self._crf, low), b"", 0.75, self._enough
@@ -89,8 +90,8 @@ class PictureEncoder:
 
 
 def encode_picture(frame: Frame, max_bytes: int) -> bytes:
-    """One picture alone, as fine as fits; see `PictureEncoder.encode`."""
-    return PictureEncoder(max_bytes).encode(frame, finer=True)
+    """One picture alone; see `PictureEncoder.encode`."""
+    return PictureEncoder(max_bytes).encode(frame)
 
 
 def decode_picture(data: bytes, max_px: int = MAX_REFERENCE_PX) -> Frame:
