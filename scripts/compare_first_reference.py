@@ -24,7 +24,7 @@ from gemino.frames import prepare
 from gemino.media import probe, read_frames
 from gemino.runtime import open_synthesizer
 from gemino.runtime.perceptual import load_lpips
-from gemino.video.reference import PictureEncoder, decode_picture
+from gemino.video.reference import decode_picture
 from gemino.zoo import find
 
 MODEL, SIZE_PX = "generic-s", 512
@@ -63,16 +63,25 @@ def measure(clip: Path, kbps: float) -> Start:
     network = load_lpips()
     info = probe(clip)
     budget = split(kbps, SIZE_PX, "av1", find(MODEL).ladders.get("av1"))
-    encoder = Encoder(EncoderConfig(SIZE_PX, budget.rung, info.fps))
-    pictures, stream, times = [], [], []
+    config = EncoderConfig(
+        SIZE_PX,
+        budget.rung,
+        info.fps,
+        budget.reference_max_bytes,
+        budget.reference_kbps,
+        first_reference_bytes=first_reference_bytes(SIZE_PX),
+    )
+    encoder = Encoder(config)
+    pictures, stream, times, references = [], [], [], []
     for timed in read_frames(clip):
         if timed.time_s >= SECONDS:
             break
         pictures.append(prepare(timed.frame, SIZE_PX))
-        stream.append(encoder.encode(timed.frame, timed.time_s).lr)
+        encoded = encoder.encode(timed.frame, timed.time_s)
+        stream.append(encoded.lr)
+        references += [] if encoded.reference is None else [encoded.reference]
         times.append(timed.time_s)
-    coarse = PictureEncoder(first_reference_bytes(SIZE_PX)).encode(pictures[0])
-    fine = PictureEncoder(budget.reference_max_bytes).encode(pictures[0])
+    coarse, fine, *_ = references  # both of the first picture
     values: dict[str, list[float]] = {}
     for state, reference in (("none", None), ("coarse", coarse), ("fine", fine)):
         synthesizer = open_synthesizer(MODEL, SIZE_PX)
