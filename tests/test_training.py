@@ -342,7 +342,7 @@ def test_a_device_that_is_not_there_is_an_error(clip: Path, tmp_path: Path) -> N
         run(options, "", Console(quiet=True))
 
 
-@pytest.mark.parametrize("name", ["generic-xs", "generic-s"])
+@pytest.mark.parametrize("name", ["generic-xs", "generic-s", "generic-l"])
 def test_a_shipped_model_gives_its_golden_picture(name: str) -> None:
     files = find(name)
     golden = np.load(files.path / "golden.npz", allow_pickle=False)
