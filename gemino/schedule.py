@@ -6,7 +6,8 @@
 - a frame that is unlike all references so far, as long as the budget pays for it: a head turned, a
   mouth open, a hand up. No minute holds more than a minute's worth, nor more than a receiver keeps,
 - a frame of a head that keeps still, some seconds after its last new pose: the same picture once
-  more, as fine as pays. In a rich stream the others are finer, too.
+  more, as fine as pays. In a rich stream all are finer from the first, and the rest is better
+  spent on the LR stream.
 
 In a thin stream a coarse coding of the first, for which the fine one follows, comes on top of what
 is paid for.
@@ -132,7 +133,7 @@ class ReferenceSchedule:
         replaced: by a finer one that follows. as_good_as_asked: its bytes were enough.
         """
         assert self._newest is not None
-        self._newest.improvable = as_good_as_asked and not self._improves_one
+        self._newest.improvable = as_good_as_asked and not (self._improves_one or self._rich)
         # In a thin stream one that is replaced is not paid for: it would cost another pose.
         if replaced and size_bytes > _COARSE_SHARE * self._minute_bytes:
             return
