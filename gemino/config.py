@@ -134,6 +134,7 @@ class ModelConfig:
 REFERENCES_HELD = 8
 """A receiver keeps the newest so many, and a sender counts on it."""
 _REFERENCE_SHARE = 0.45
+_USUAL_REFERENCE_BYTES_PER_PX = (24.0, 40.0)
 _REFERENCE_BYTES_PER_PX = (29.0, 48.0)
 _REFERENCE_BYTES_PER_PX_AND_KBPS = 1.9
 _MIN_REFERENCE_BYTES = 4_000
@@ -142,13 +143,14 @@ _MOST_FIRST_REFERENCE_BYTES = 8_000
 
 
 def reference_kbps(total_kbps: float, output_px: int) -> float:
-    """What references may cost in a minute: 45 % of `total_kbps`, until that pays for as many as a
-    receiver holds.
+    """What references may cost in a minute: 45 % of `total_kbps`, until that pays for as many of
+    the usual size as a receiver holds.
 
     A head that moves much gains by a large share, and heads that hardly move lose little.
     """
-    most_bytes = REFERENCES_HELD * _most_bytes(total_kbps, output_px)
-    return min(_REFERENCE_SHARE * total_kbps, most_bytes * 8 / 1000 / REFERENCE_AMORTISATION_S)
+    least, most = _USUAL_REFERENCE_BYTES_PER_PX
+    held_bytes = REFERENCES_HELD * min(max(total_kbps, least), most) * output_px
+    return min(_REFERENCE_SHARE * total_kbps, held_bytes * 8 / 1000 / REFERENCE_AMORTISATION_S)
 
 
 def reference_budget_bytes(total_kbps: float, output_px: int) -> int:
